@@ -1,0 +1,1 @@
+//! kafka-once: a sidecar that hands an application each Kafka message once, over plain HTTP.

@@ -1,0 +1,3 @@
+//! The edge: command line, logging up, exit code.
+
+fn main() {}
