@@ -1,1 +1,4 @@
 //! kafka-once: a sidecar that hands an application each Kafka message once, over plain HTTP.
+
+pub mod domain;
+pub mod ports;

@@ -1,0 +1,11 @@
+//! What is decided: identity, claims, verdicts, the life of a record. Pure: std only, no I/O, no clock, no randomness.
+//!
+//! Everything here is a value that can be tested without waiting; time and chance come in as arguments.
+
+pub mod claim;
+pub mod history;
+pub mod identity;
+pub mod reasons;
+pub mod record;
+pub mod time;
+pub mod verdict;

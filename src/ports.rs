@@ -1,0 +1,314 @@
+//! The seam: what the pipeline asks of its neighbours (store, app, log, dead letters), in domain words.
+//!
+//! An adapter translates and waits; it decides nothing about a record. The simulation stands in for every one of them.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::domain::claim::{ClaimValue, IdHash, SessionId, Stored};
+use crate::domain::history::History;
+use crate::domain::identity::WireId;
+use crate::domain::reasons::{CommitResult, DeadLetterReason};
+use crate::domain::record::{NextOffset, Record, Topic, TopicPartition};
+use crate::domain::time::UnixMillis;
+use crate::domain::verdict::{Answer, Delivery};
+
+// ---- the store of claims -------------------------------------------------------------------------------------------
+
+/// One command to the store of claims. All of them may be sent again after a lost reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClaimCommand {
+    /// Write `value` if nothing stands there, and tell what stood there (`SET key value NX GET PX keep`).
+    Claim {
+        /// The message.
+        id: IdHash,
+        /// What to write.
+        value: ClaimValue,
+        /// How long it lives.
+        keep: Duration,
+    },
+    /// Write `value` if exactly `expected` stands there (compare-and-set script). Finding `value` itself is success.
+    Replace {
+        /// The message.
+        id: IdHash,
+        /// What must stand there.
+        expected: ClaimValue,
+        /// What to write.
+        value: ClaimValue,
+        /// How long it lives.
+        keep: Duration,
+    },
+    /// Write `value` whatever stands there, and tell what stood there (`SET key value GET PX keep`).
+    Mark {
+        /// The message.
+        id: IdHash,
+        /// What to write: done or dead.
+        value: ClaimValue,
+        /// How long it lives.
+        keep: Duration,
+    },
+    /// Tell what stands there (`GET key`).
+    Look {
+        /// The message.
+        id: IdHash,
+    },
+    /// Tell whether a session lives (`EXISTS key`).
+    IsAlive {
+        /// The session asked for.
+        session: SessionId,
+    },
+}
+
+/// The answer to the command at the same place of the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClaimReply {
+    /// What stood there before a claim or a mark, or stands there now (look).
+    Was(Stored),
+    /// The new value stands there.
+    Replaced,
+    /// Something else stands there; nothing was written.
+    NotReplaced(Stored),
+    /// Whether the session's key exists.
+    Alive(bool),
+}
+
+/// The answers to a batch, in its order, and the sentinel as it stood when they were given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimBatch {
+    /// One answer for each command.
+    pub replies: Vec<ClaimReply>,
+    /// The sentinel's value; `None`: gone, the store has forgotten everything.
+    pub sentinel: Option<String>,
+}
+
+/// Why the store gave no answer. Some commands of the batch may have been carried out, or may be later.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Away: timeout, dead connection, READONLY, OOM, LOADING, MISCONF, CLUSTERDOWN. Ask again.
+    #[error("redis is away: {0}")]
+    Away(String),
+    /// Refuses us until somebody changes its or our settings: NOAUTH, NOPERM, WRONGPASS, CROSSSLOT.
+    #[error("redis refuses us: {0}")]
+    Refused(String),
+}
+
+/// The store of claims and sessions of one namespace.
+pub trait Claims: Send + Sync + 'static {
+    /// Sends all commands in one write, in order, with a read of the sentinel; waits for all answers or the timeout.
+    fn batch(&self, commands: Vec<ClaimCommand>) -> impl Future<Output = Result<ClaimBatch, StoreError>> + Send;
+
+    /// Makes the key of a new session.
+    fn open_session(&self, session: SessionId, lease: Duration) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Prolongs a session's key; `false` when it is gone (never makes it anew).
+    fn renew_session(
+        &self,
+        session: SessionId,
+        lease: Duration,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Removes the key of a session that holds no claims any more.
+    fn close_session(&self, session: SessionId) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Reads the namespace's history, and makes a sentinel that is gone anew.
+    fn history(&self) -> impl Future<Output = Result<History, StoreError>> + Send;
+}
+
+// ---- the app -------------------------------------------------------------------------------------------------------
+
+/// One request for one record.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What is delivered.
+    pub record: Arc<Record>,
+    /// Its message ID as it stands on the wire (`Idempotency-Key`).
+    pub id: WireId,
+    /// `Once-Delivery`.
+    pub delivery: Delivery,
+    /// `Once-Attempt`.
+    pub attempt: u32,
+    /// `Once-Deadline`.
+    pub deadline: UnixMillis,
+    /// How long to wait for the whole answer.
+    pub timeout: Duration,
+}
+
+/// What the app said when asked whether it has applied a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// 200 or 204.
+    Applied,
+    /// 404.
+    NotApplied,
+    /// Anything else; ask again. The text says what came.
+    Unclear(String),
+}
+
+/// The app beside us.
+pub trait App: Send + Sync + 'static {
+    /// A connection's worth of requests, one after another.
+    type Line: AppLine;
+
+    /// A new line; connects when it is first used.
+    fn line(&self) -> Self::Line;
+
+    /// Whether the app takes requests; the error says why not.
+    fn ready(&self) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Asks whether the app has applied a message (`ONCE_APP_LOOKUP_URL`).
+    fn look_up(&self, topic: &Topic, id: &WireId) -> impl Future<Output = Lookup> + Send;
+}
+
+/// One connection to the app, kept alive between requests.
+pub trait AppLine: Send + 'static {
+    /// Sends one request and waits for its answer. Dropping the future closes the connection.
+    fn deliver(&mut self, request: &Request) -> impl Future<Output = Answer> + Send;
+}
+
+// ---- the log -------------------------------------------------------------------------------------------------------
+
+/// What the log tells the pipeline, in order, over a bounded channel.
+#[derive(Debug)]
+pub enum Intake {
+    /// Partitions became ours. Their records follow once the pipeline has said [`LogCommand::Begin`].
+    Assigned(Vec<Assigned>),
+    /// Records, in the order of their offsets within each partition.
+    Records(Vec<Record>),
+    /// The group wants partitions back: finish, commit, then say [`LogCommand::Release`].
+    Revoking(Vec<TopicPartition>),
+    /// Partitions are gone already: commit nothing for them.
+    Lost(Vec<TopicPartition>),
+    /// A commit request ended.
+    Committed {
+        /// What it held.
+        offsets: Vec<(TopicPartition, NextOffset)>,
+        /// How it ended.
+        result: CommitResult,
+    },
+    /// Where logs end now, for the lag.
+    Ends(Vec<(TopicPartition, NextOffset)>),
+    /// Partitions whose bound holds them back (`true`) or no longer does.
+    Bound(Vec<TopicPartition>, bool),
+    /// Whether any broker answers.
+    BrokerUp(bool),
+    /// The client is beyond healing: the process must end.
+    Fatal(String),
+    /// The group is left; nothing follows.
+    Left,
+}
+
+/// One partition as it was when it became ours.
+#[derive(Clone, Debug)]
+pub struct Assigned {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The next offset that will be read.
+    pub start: NextOffset,
+    /// What the group had committed, with the metadata beside it.
+    pub committed: Option<(NextOffset, String)>,
+    /// Where the log begins.
+    pub log_start: NextOffset,
+    /// Where the log ended when the partition was assigned.
+    pub log_end: NextOffset,
+    /// How many of its records are between low water and the last one taken in.
+    pub window: Arc<Window>,
+}
+
+/// What the pipeline asks of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogCommand {
+    /// Start reading partitions that were assigned.
+    Begin(Vec<TopicPartition>),
+    /// Commit, without blocking; [`Intake::Committed`] tells the end.
+    Commit(Vec<Commit>),
+    /// Take nothing more from these until told; polling goes on.
+    Pause(Vec<TopicPartition>),
+    /// Go on taking from these.
+    Resume(Vec<TopicPartition>),
+    /// Let go of partitions the group wanted back.
+    Release(Vec<TopicPartition>),
+    /// Leave the group; [`Intake::Left`] tells the end.
+    Leave,
+}
+
+/// One partition's part of a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The low water.
+    pub next: NextOffset,
+    /// The history, at most 4,096 bytes.
+    pub metadata: String,
+}
+
+/// Records of one partition between low water and the last one taken in. The log counts up, the pipeline down.
+#[derive(Debug, Default)]
+pub struct Window(AtomicU64);
+
+impl Window {
+    /// The log took one more in; returns the new size.
+    pub fn taken(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Low water passed `count` records.
+    pub fn passed(&self, count: u64) {
+        self.0.fetch_sub(count, Ordering::AcqRel);
+    }
+
+    /// The size now, in records.
+    pub fn size(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Bytes of records held in memory, for all partitions. The log counts up, the pipeline down.
+#[derive(Debug, Default)]
+pub struct HeldBytes(AtomicU64);
+
+impl HeldBytes {
+    /// A record was taken in; returns the new sum.
+    pub fn taken(&self, bytes: u64) -> u64 {
+        self.0.fetch_add(bytes, Ordering::AcqRel) + bytes
+    }
+
+    /// A record was let go.
+    pub fn freed(&self, bytes: u64) {
+        self.0.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// The sum now, in bytes.
+    pub fn sum(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+// ---- dead letters --------------------------------------------------------------------------------------------------
+
+/// A record for the dead-letter topic, with what is said about it.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// The record, untouched.
+    pub record: Arc<Record>,
+    /// `once-error`.
+    pub reason: DeadLetterReason,
+    /// `once-detail`.
+    pub detail: String,
+    /// `once-status`: the HTTP status, when there was a request.
+    pub status: Option<u16>,
+    /// `once-attempts`.
+    pub attempts: u32,
+    /// `once-message-id`; absent when the record has none.
+    pub id: Option<WireId>,
+    /// `once-at`.
+    pub at: UnixMillis,
+}
+
+/// The dead-letter topic.
+pub trait DeadLetters: Send + Sync + 'static {
+    /// Produces with acks=all; returns once every in-sync replica has it. The error says why not.
+    fn send(&self, letter: DeadLetter) -> impl Future<Output = Result<(), String>> + Send;
+}
