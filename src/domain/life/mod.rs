@@ -1,0 +1,415 @@
+//! The life of one record, from its lane to its end: every state, every event, every effect.
+//!
+//! [`step`] decides; the pipeline carries out. Late and repeated events are natural (replies get lost, timers race), so
+//! an event that does not fit the state changes nothing.
+
+mod answering;
+mod claiming;
+mod leaving;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use super::claim::{ClaimValue, Digest, SessionId, Spent, Stored};
+use super::reasons::{DeadLetterReason, DuplicateCause};
+use super::record::Position;
+use super::retry::RetryPolicy;
+use super::time::{Now, UnixMillis};
+use super::verdict::{Delivery, Judgement};
+
+/// What to do with a record whose earlier attempt may have had its effect (`ONCE_IN_DOUBT`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum InDoubt {
+    /// Forward it as `possible-repeat`.
+    Repeat,
+    /// Ask the app first.
+    Lookup,
+    /// Give it to a person.
+    DeadLetter,
+}
+
+/// What to do with the same ID and another payload (`ONCE_ID_REUSE`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum IdReuse {
+    /// It is another message that must not vanish.
+    DeadLetter,
+    /// The producer builds its message anew on each retry: still the same message.
+    Duplicate,
+}
+
+/// What is the same for every record of this process.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// How long one request may take in all.
+    pub app_timeout: Duration,
+    /// When and how often to try again.
+    pub retry: RetryPolicy,
+    /// What to do in doubt.
+    pub in_doubt: InDoubt,
+    /// What to do with a reused ID.
+    pub id_reuse: IdReuse,
+    /// Whether a dead-letter topic is set.
+    pub dead_letters: bool,
+    /// Bounds the wait between two looks at another session's claim.
+    pub longest_wait: Duration,
+}
+
+/// What a decision may depend on besides the record's own state.
+#[derive(Clone, Copy, Debug)]
+pub struct Scene<'a> {
+    /// What is the same for every record.
+    pub rules: &'a Rules,
+    /// The session that claims are made for.
+    pub session: SessionId,
+    /// The present.
+    pub now: Now,
+    /// Chance, in `0.0..1.0`, for jitter.
+    pub chance: f64,
+}
+
+/// What one record has been through so far. Copied, compared and hashed by the model checker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Life {
+    /// Where in its life the record is.
+    pub state: State,
+    /// Its partition is not ours any more, or we are shutting down: finish what has begun, begin nothing.
+    pub leaving: bool,
+    /// It has waited for another record with the same ID.
+    pub waited: bool,
+    position: Position,
+    digest: Digest,
+    carried: Carried,
+    /// Waits in a row that spent no retry; they lengthen the next one.
+    waits: u32,
+}
+
+/// What must survive when a claim is won anew: it was spent under a claim that the store may have forgotten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Carried {
+    spent: Spent,
+    in_doubt: bool,
+}
+
+/// A claim that is ours, as it stands in the store, and what has happened under it since.
+///
+/// Only [`step`] makes one, and only from the store's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Hold {
+    session: SessionId,
+    /// As written in the store.
+    written: Spent,
+    /// As written in the store.
+    written_in_doubt: bool,
+    /// Whether a request with the written attempt number has been sent.
+    sent: bool,
+    /// Retries spent by now.
+    retries: u32,
+    /// Whether an earlier attempt may have had its effect.
+    in_doubt: bool,
+    /// Until when the attempt in doubt may still be at work.
+    doubt_until: UnixMillis,
+    /// `Once-Deadline` of the last request.
+    request_deadline: UnixMillis,
+}
+
+/// Where in its life a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Behind others; the store has not been asked.
+    Waiting,
+    /// The claim is on its way.
+    Claiming {
+        /// The value we asked for.
+        mine: ClaimValue,
+    },
+    /// This process holds the claim for another record with the same ID.
+    AwaitingTwin {
+        /// What stood in the store.
+        found: ClaimValue,
+    },
+    /// Another session holds it.
+    HeldByOther {
+        /// What stood in the store.
+        found: ClaimValue,
+    },
+    /// A compare-and-set is on its way: a dead session's or a released claim becomes ours.
+    TakingOver {
+        /// What we asked for.
+        hold: Hold,
+    },
+    /// Ours; waits for its turn and for a slot.
+    Claimed {
+        /// The claim.
+        hold: Hold,
+    },
+    /// Ours; the next attempt's number and deadline are being written before the request may be sent.
+    Renewing {
+        /// As it will be.
+        hold: Hold,
+    },
+    /// The app is being asked whether it has applied the message.
+    LookingUp {
+        /// The claim.
+        hold: Hold,
+    },
+    /// A request is open.
+    Sending {
+        /// The claim.
+        hold: Hold,
+    },
+    /// Waits before the next attempt.
+    BackingOff {
+        /// The claim.
+        hold: Hold,
+    },
+    /// The effect happened; the mark is on its way.
+    Marking {
+        /// The claim.
+        hold: Hold,
+    },
+    /// On its way to the dead-letter topic, or waiting to be sent there again.
+    DeadLettering {
+        /// Why.
+        reason: DeadLetterReason,
+        /// The claim; `None` when the ID is not ours to mark.
+        hold: Option<Hold>,
+    },
+    /// It must be dead-lettered and no topic is set: it blocks its lane until an operator acts.
+    Blocked {
+        /// Why.
+        reason: DeadLetterReason,
+        /// The claim; `None` when the ID is not ours to mark.
+        hold: Option<Hold>,
+    },
+    /// On the dead-letter topic; the mark is on its way.
+    MarkingDead {
+        /// Why.
+        reason: DeadLetterReason,
+        /// The claim.
+        hold: Hold,
+    },
+    /// The claim is being given back.
+    Releasing,
+    /// Nothing follows.
+    Ended(End),
+}
+
+/// How a record's life in this process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum End {
+    /// The app has it.
+    Delivered {
+        /// Another session had the record too.
+        overlap: bool,
+    },
+    /// It was settled before.
+    Duplicate {
+        /// Why it is one.
+        cause: DuplicateCause,
+        /// Its payload was another one.
+        reused: bool,
+    },
+    /// It stands on the dead-letter topic.
+    DeadLettered(DeadLetterReason),
+    /// Given back: its next owner receives it again.
+    Released,
+}
+
+/// What happens to a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// Its lane lets it ask the store.
+    Start,
+    /// What the store held before our claim, or before our mark.
+    Was(Stored),
+    /// Our compare-and-set took place.
+    Replaced,
+    /// It did not: something else stood there.
+    NotReplaced(Stored),
+    /// Whether the session that holds the claim lives.
+    Alive(bool),
+    /// The record with the same ID in this process has ended.
+    TwinEnded,
+    /// This process has no open record with the same ID.
+    NoTwin,
+    /// It may send a request now.
+    Slot,
+    /// Its request was answered, or never will be.
+    Answered(Judgement),
+    /// The app has applied the message already.
+    LookedUpApplied,
+    /// The app has not applied the message.
+    LookedUpAbsent,
+    /// The app did not say.
+    LookedUpUnclear,
+    /// The time asked for has passed.
+    Timer,
+    /// The dead-letter topic has it.
+    LetterSent,
+    /// The dead-letter topic did not take it.
+    LetterFailed,
+    /// It cannot be forwarded at all: no ID, ambiguous, too large, unreadable.
+    Unfit(DeadLetterReason),
+    /// An operator wants a blocked record tried again.
+    Unblock,
+    /// The partition is wanted back, or we are shutting down.
+    Leave,
+    /// The deadline of a drain has passed; an open request was cancelled.
+    CutOff,
+    /// Our session may be over; an open request was cancelled. A new session follows.
+    Fenced,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// Ask the store for the claim.
+    Claim(ClaimValue),
+    /// Write `value` if `expected` stands there.
+    Replace {
+        /// What must stand there.
+        expected: ClaimValue,
+        /// What to write.
+        value: ClaimValue,
+    },
+    /// Write the mark.
+    Mark(ClaimValue),
+    /// Ask whether a session lives, then say [`Event::Alive`].
+    AskAlive(SessionId),
+    /// Say [`Event::TwinEnded`] when the open record with this ID has ended, or [`Event::NoTwin`] now.
+    AwaitTwin,
+    /// Say [`Event::Slot`] when it is its turn and a slot is free.
+    Ready,
+    /// Send a request.
+    Send {
+        /// `Once-Delivery`.
+        delivery: Delivery,
+        /// `Once-Attempt`.
+        attempt: u32,
+        /// `Once-Deadline`.
+        deadline: UnixMillis,
+    },
+    /// Ask the app whether it has applied the message.
+    LookUp,
+    /// Say [`Event::Timer`] after this long.
+    Wake(Duration),
+    /// The mark is on its way: the lane's next record may already claim.
+    Accepted,
+    /// Produce it to the dead-letter topic.
+    DeadLetter {
+        /// Why.
+        reason: DeadLetterReason,
+        /// Requests sent so far.
+        attempts: u32,
+    },
+    /// Tell the operator that it blocks its lane.
+    Blocked(DeadLetterReason),
+    /// Say [`Event::Start`] when a session lives again.
+    Restart,
+    /// Nothing follows.
+    End(End),
+}
+
+/// The effects of one step: three at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Effects([Option<Effect>; 3]);
+
+impl Effects {
+    fn none() -> Self {
+        Self::default()
+    }
+
+    fn one(effect: Effect) -> Self {
+        Self([Some(effect), None, None])
+    }
+
+    fn two(first: Effect, second: Effect) -> Self {
+        Self([Some(first), Some(second), None])
+    }
+}
+
+impl IntoIterator for Effects {
+    type Item = Effect;
+    type IntoIter = std::iter::Flatten<std::array::IntoIter<Option<Effect>, 3>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter().flatten()
+    }
+}
+
+impl Life {
+    /// A record that has just been taken in. `in_doubt`: the store may have forgotten that it was handled.
+    pub fn new(position: Position, digest: Digest, in_doubt: bool) -> Self {
+        let carried = Carried { in_doubt, ..Carried::default() };
+        Self { state: State::Waiting, leaving: false, waited: false, position, digest, carried, waits: 0 }
+    }
+
+    /// The store may have forgotten that it was handled: should its claim be won as new, it is in doubt.
+    pub fn doubt(&mut self) {
+        self.carried.in_doubt = true;
+    }
+
+    /// Whether a request is open.
+    pub fn is_sending(&self) -> bool {
+        matches!(self.state, State::Sending { .. })
+    }
+
+    /// Whether its effect happened and only the mark is missing.
+    pub fn is_marking(&self) -> bool {
+        matches!(self.state, State::Marking { .. })
+    }
+
+    fn to(self, state: State) -> Self {
+        Self { state, ..self }
+    }
+
+    fn end(self, end: End) -> (Self, Effects) {
+        (self.to(State::Ended(end)), Effects::one(Effect::End(end)))
+    }
+
+    fn ignore(self) -> (Self, Effects) {
+        (self, Effects::none())
+    }
+}
+
+impl Hold {
+    /// The claim exactly as it stands in the store, for compare-and-set.
+    fn value(&self, life: &Life) -> ClaimValue {
+        ClaimValue::Claimed {
+            session: self.session,
+            spent: self.written,
+            in_doubt: self.written_in_doubt,
+            position: life.position,
+            digest: life.digest,
+        }
+    }
+
+    /// Number of the last request that was sent, here or by whoever had it before.
+    fn last_attempt(&self) -> u32 {
+        if self.sent { self.written.attempt } else { self.written.attempt.saturating_sub(1) }
+    }
+
+    /// What the next owner of the message must know.
+    fn spent(&self) -> Spent {
+        let deadline = if self.in_doubt { self.doubt_until } else { self.written.deadline };
+        Spent { attempt: self.last_attempt(), retries: self.retries, deadline }
+    }
+
+    fn delivery(&self) -> Delivery {
+        if self.in_doubt { Delivery::PossibleRepeat } else { Delivery::First }
+    }
+}
+
+/// Decides what an event means for a record. The one way a life changes.
+pub fn step(life: Life, event: Event, scene: &Scene) -> (Life, Effects) {
+    match event {
+        Event::Start | Event::Was(_) | Event::Replaced | Event::NotReplaced(_) => claiming::step(life, event, scene),
+        Event::Alive(_) | Event::TwinEnded | Event::NoTwin => claiming::step(life, event, scene),
+        Event::Slot | Event::Answered(_) | Event::Timer => answering::step(life, event, scene),
+        Event::LookedUpApplied | Event::LookedUpAbsent | Event::LookedUpUnclear => answering::step(life, event, scene),
+        Event::LetterSent | Event::LetterFailed | Event::Unblock => answering::step(life, event, scene),
+        Event::Unfit(reason) => answering::dead_letter(life, reason, None, scene),
+        Event::Leave | Event::CutOff | Event::Fenced => leaving::step(life, event),
+    }
+}
