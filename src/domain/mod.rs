@@ -5,7 +5,10 @@
 pub mod claim;
 pub mod history;
 pub mod identity;
+pub mod lanes;
+pub mod low_water;
 pub mod reasons;
 pub mod record;
+pub mod retry;
 pub mod time;
 pub mod verdict;
