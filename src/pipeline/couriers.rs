@@ -16,8 +16,16 @@ pub(super) struct Couriers {
     idle: Vec<u32>,
 }
 
+/// One courier; the run tells it from those that had its place before and were cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Courier {
+    place: u32,
+    run: u32,
+}
+
 #[derive(Debug)]
 struct Line {
+    run: u32,
     jobs: mpsc::Sender<(Token, Request)>,
     task: JoinHandle<()>,
 }
@@ -39,30 +47,36 @@ impl Couriers {
         token: Token,
         request: Request,
         reports: &mpsc::UnboundedSender<Report>,
-    ) -> u32 {
-        let courier = self.idle.pop().unwrap_or_else(|| {
-            let courier = u32::try_from(self.lines.len()).unwrap_or(u32::MAX);
-            self.lines.push(start(app.line(), courier, reports.clone()));
-            courier
+    ) -> Courier {
+        let place = self.idle.pop().unwrap_or_else(|| {
+            let place = u32::try_from(self.lines.len()).unwrap_or(u32::MAX);
+            self.lines.push(start(app.line(), Courier { place, run: 0 }, reports.clone()));
+            place
         });
+        let line = &self.lines[place as usize];
         // An idle courier waits for its one job: there is always room.
-        let sent = self.lines[courier as usize].jobs.try_send((token, request));
+        let sent = line.jobs.try_send((token, request));
         debug_assert!(sent.is_ok(), "an idle courier takes a job");
-        courier
+        Courier { place, run: line.run }
     }
 
-    /// A courier is back.
-    pub(super) fn back(&mut self, courier: u32) {
-        self.idle.push(courier);
+    /// A courier is back. `false`: it was cancelled meanwhile, and its answer is not to be heard.
+    pub(super) fn back(&mut self, courier: Courier) -> bool {
+        let known = self.lines.get(courier.place as usize).is_some_and(|line| line.run == courier.run);
+        if known {
+            self.idle.push(courier.place);
+        }
+        known
     }
 
     /// Cancels an open request: its connection is closed, its answer will never come.
-    pub(super) fn cancel<A: App>(&mut self, app: &A, courier: u32, reports: &mpsc::UnboundedSender<Report>) {
-        if let Some(line) = self.lines.get_mut(courier as usize) {
-            line.task.abort();
-            *line = start(app.line(), courier, reports.clone());
-            self.idle.push(courier);
-        }
+    pub(super) fn cancel<A: App>(&mut self, app: &A, courier: Courier, reports: &mpsc::UnboundedSender<Report>) {
+        let Some(line) = self.lines.get_mut(courier.place as usize).filter(|line| line.run == courier.run) else {
+            return;
+        };
+        line.task.abort();
+        *line = start(app.line(), Courier { run: courier.run.wrapping_add(1), ..courier }, reports.clone());
+        self.idle.push(courier.place);
     }
 }
 
@@ -72,7 +86,7 @@ impl Drop for Couriers {
     }
 }
 
-fn start<L: AppLine>(mut line: L, courier: u32, reports: mpsc::UnboundedSender<Report>) -> Line {
+fn start<L: AppLine>(mut line: L, courier: Courier, reports: mpsc::UnboundedSender<Report>) -> Line {
     let (jobs, mut inbox) = mpsc::channel::<(Token, Request)>(1);
     let task = tokio::spawn(async move {
         while let Some((token, request)) = inbox.recv().await {
@@ -82,5 +96,5 @@ fn start<L: AppLine>(mut line: L, courier: u32, reports: mpsc::UnboundedSender<R
             }
         }
     });
-    Line { jobs, task }
+    Line { run: courier.run, jobs, task }
 }

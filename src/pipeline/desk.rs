@@ -14,10 +14,10 @@ const BATCH: usize = 256;
 /// Between two tries while the store is away.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// Whom an answer is for.
+/// Whom an answer is for: a record in one epoch of its life, or all that ask for a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asker {
-    Record(Token),
+    Record(Token, u32),
     Session(SessionId),
 }
 

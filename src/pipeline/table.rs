@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use super::couriers::Courier;
 use crate::domain::claim::IdHash;
 use crate::domain::identity::WireId;
 use crate::domain::lanes::LaneKey;
@@ -41,7 +42,9 @@ pub(super) struct Entry {
     /// When its request was sent, or its command to the store.
     pub(super) asked: Moment,
     /// The courier that carries its request.
-    pub(super) courier: Option<u32>,
+    pub(super) courier: Option<Courier>,
+    /// Grows when the record starts again under a new session: replies to what was asked before are not heard.
+    pub(super) epoch: u32,
 }
 
 /// The open records. Bounded by the partitions' windows and the bytes held.

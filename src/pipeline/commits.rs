@@ -1,0 +1,103 @@
+//! Commits: low water and nothing else, with the history beside it.
+
+use super::Pipeline;
+use super::homes::Phase;
+use crate::domain::reasons::{CommitResult, HistoryExtent};
+use crate::domain::record::{NextOffset, TopicPartition};
+use crate::domain::history::History;
+use crate::ports::{App, Claims, Commit, DeadLetters, LogCommand};
+
+impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
+    /// Commits low water of every partition where it has moved, once in a commit interval.
+    pub(super) fn commit_when_due(&mut self) {
+        self.begin_partitions();
+        if self.now.moment < self.commit_at {
+            return;
+        }
+        self.commit_at = self.now.moment.after(self.limits.commit_interval);
+        self.commit_homes(|phase| matches!(phase, Phase::Running | Phase::Leaving { .. }));
+    }
+
+    /// Commits what is due in those partitions whose phase is `wanted`.
+    pub(super) fn commit_homes(&mut self, wanted: impl Fn(Phase) -> bool) {
+        let Some(metadata) = self.leases.history.as_ref().map(History::to_metadata) else { return };
+        let mut commits = Vec::new();
+        for home in self.homes.iter_mut().filter(|home| wanted(home.phase) && home.committing.is_none()) {
+            if let Some(next) = home.low_water.due() {
+                home.committing = Some(next);
+                commits.push(Commit { partition: home.partition.clone(), next, metadata: metadata.clone() });
+            }
+        }
+        if !commits.is_empty() {
+            self.tell_log(LogCommand::Commit(commits));
+        }
+    }
+
+    /// Begins partitions once there is a session. A group that had committed nothing commits its start first, so that
+    /// the history stands beside an offset before anything is forwarded.
+    fn begin_partitions(&mut self) {
+        if self.leases.live(self.now.moment).is_none() {
+            return;
+        }
+        let Some(history) = self.leases.history.clone() else { return };
+        let (mut begin, mut commits) = (Vec::new(), Vec::new());
+        for index in self.homes.indices() {
+            let Some(home) = self.homes.get_mut(index) else { continue };
+            let Phase::Starting { committing } = &mut home.phase else { continue };
+            if home.start_due {
+                if !std::mem::replace(committing, true) {
+                    let (partition, next) = (home.partition.clone(), home.low_water.position());
+                    commits.push(Commit { partition, next, metadata: history.to_metadata() });
+                }
+                continue;
+            }
+            home.phase = Phase::Running;
+            let before = home.committed_at_start.take().and_then(|(_, metadata)| History::from_metadata(&metadata));
+            let forgotten = before.and_then(|before| history.forgotten_since(&before));
+            if forgotten.is_some() {
+                home.doubt_below = Some(home.end);
+            }
+            let partition = home.partition.clone();
+            if let Some(extent) = forgotten {
+                self.history_differs(&partition, extent);
+            }
+            self.show_pauses(&partition);
+            begin.push(partition);
+        }
+        if !commits.is_empty() {
+            self.tell_log(LogCommand::Commit(commits));
+        }
+        if !begin.is_empty() {
+            self.pauses_changed();
+            self.tell_log(LogCommand::Begin(begin));
+        }
+    }
+
+    fn history_differs(&self, partition: &TopicPartition, extent: HistoryExtent) {
+        tracing::error!(
+            topic = %partition.topic,
+            partition = partition.partition,
+            extent = extent.as_str(),
+            "redis has lost memory since this partition was committed; what stands in its log now is in doubt"
+        );
+    }
+
+    pub(super) fn committed(&mut self, offsets: &[(TopicPartition, NextOffset)], result: CommitResult) {
+        self.metrics.commit(result);
+        if result == CommitResult::Failed {
+            tracing::warn!("commit failed; tried again with the next interval");
+        }
+        for (partition, next) in offsets {
+            let Some(home) = self.homes.named(partition) else { continue };
+            if let Phase::Starting { committing } = &mut home.phase {
+                *committing = false;
+                home.start_due &= result != CommitResult::Ok;
+                home.committed_at_start = None;
+            }
+            home.committing = None;
+            if result == CommitResult::Ok {
+                home.low_water.acknowledged(*next);
+            }
+        }
+    }
+}

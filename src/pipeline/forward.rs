@@ -1,0 +1,163 @@
+//! From a claimed record to the app's answer, and whether the app is there at all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::couriers::Courier;
+use super::table::Token;
+use super::{Pipeline, Report};
+use crate::domain::life::Event;
+use crate::domain::reasons::PauseReason;
+use crate::domain::time::UnixMillis;
+use crate::domain::verdict::{Answer, Delivery, Verdict, judge};
+use crate::ports::{App, Claims, DeadLetters, Lookup, Request};
+use crate::telemetry::RetryReason;
+
+/// Between the first two looks at an app that is away; doubles up to [`LAST_PROBE`].
+pub(super) const FIRST_PROBE: Duration = Duration::from_millis(50);
+
+/// Between two looks at an app that is away for long, or that is ready.
+const LAST_PROBE: Duration = Duration::from_secs(1);
+
+impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
+    /// Sends claimed records while couriers are free, the app is there and our lease surely holds.
+    pub(super) fn send_requests(&mut self) {
+        let before = self.couriers.busy();
+        while self.app_up
+            && self.couriers.busy() < self.limits.max_in_flight
+            && self.leases.live(self.now.moment).is_some()
+        {
+            let Some(token) = self.to_send.pop_front() else { break };
+            self.live(token, Event::Slot);
+        }
+        if self.couriers.busy() != before {
+            self.metrics.in_flight(self.couriers.busy() as u64);
+        }
+    }
+
+    pub(super) fn send(&mut self, token: Token, delivery: Delivery, attempt: u32, deadline: UnixMillis) {
+        let Some(entry) = self.table.get_mut(token) else { return };
+        let Some((_, id)) = &entry.id else { return };
+        let request = Request {
+            record: Arc::clone(&entry.record),
+            id: id.clone(),
+            delivery,
+            attempt,
+            deadline,
+            timeout: self.rules.app_timeout,
+        };
+        entry.asked = self.now.moment;
+        let home = entry.home;
+        let courier = self.couriers.send(&*self.app, token, request, &self.reports.0);
+        if let Some(entry) = self.table.get_mut(token) {
+            entry.courier = Some(courier);
+        }
+        if let (Delivery::PossibleRepeat, Some(home)) = (delivery, home.and_then(|index| self.homes.get(index))) {
+            self.metrics.possible_repeat(home.topic);
+        }
+    }
+
+    pub(super) fn answered(&mut self, token: Token, courier: Courier, answer: &Answer) {
+        if !self.couriers.back(courier) {
+            return;
+        }
+        self.metrics.in_flight(self.couriers.busy() as u64);
+        let judgement = judge(answer);
+        self.metrics.attempt(judgement.verdict);
+        let Some(entry) = self.table.get_mut(token).filter(|entry| entry.courier == Some(courier)) else { return };
+        entry.courier = None;
+        entry.status = judgement.status;
+        self.metrics.forward_took(self.now.moment.since(entry.asked));
+        if judgement.verdict != Verdict::Accepted {
+            entry.detail = describe(answer);
+            if let (Some(reason), Some(home)) = (
+                RetryReason::of(judgement.verdict),
+                entry.home.and_then(|index| self.homes.get(index)),
+            ) {
+                self.metrics.retry(home.topic, reason);
+            }
+        }
+        if judgement.verdict == Verdict::Unavailable {
+            self.app_is_up(false, &describe(answer));
+        }
+        self.live(token, Event::Answered(judgement));
+    }
+
+    pub(super) fn look_up(&mut self, token: Token) {
+        let Some(entry) = self.table.get(token) else { return };
+        let Some((_, id)) = entry.id.clone() else { return };
+        let (app, reports) = (Arc::clone(&self.app), self.reports.0.clone());
+        let (topic, epoch) = (Arc::clone(entry.record.topic()), entry.epoch);
+        tokio::spawn(async move {
+            let said = app.look_up(&topic, &id).await;
+            let _ = reports.send(Report::LookedUp { token, epoch, said }); // nobody listens: we are at the end
+        });
+    }
+
+    pub(super) fn looked_up(&mut self, token: Token, epoch: u32, said: &Lookup) {
+        if self.table.get(token).is_none_or(|entry| entry.epoch != epoch) {
+            return;
+        }
+        let event = match said {
+            Lookup::Applied => Event::LookedUpApplied,
+            Lookup::NotApplied => Event::LookedUpAbsent,
+            Lookup::Unclear(why) => {
+                tracing::warn!(answer = %why, "lookup did not say whether a message was applied; asking again");
+                Event::LookedUpUnclear
+            }
+        };
+        self.live(token, event);
+    }
+
+    /// Looks whether the app is ready: often while it is away, now and then while it is there.
+    pub(super) fn probe_app(&mut self) {
+        if self.probing || self.now.moment < self.probe_at || self.drain.is_over() {
+            return;
+        }
+        self.probing = true;
+        let (app, reports, watch) = (Arc::clone(&self.app), self.reports.0.clone(), self.app_up);
+        tokio::spawn(async move {
+            let ready = if watch { app.still_ready().await } else { app.ready().await };
+            let _ = reports.send(Report::AppReady(ready)); // nobody listens: we are at the end
+        });
+    }
+
+    pub(super) fn app_probed(&mut self, ready: Result<(), String>) {
+        self.probing = false;
+        match ready {
+            Ok(()) => {
+                self.app_is_up(true, "");
+                self.probe_wait = FIRST_PROBE;
+                self.probe_at = self.now.moment.after(LAST_PROBE);
+            }
+            Err(why) => {
+                self.app_is_up(false, &why);
+                self.probe_at = self.now.moment.after(self.probe_wait);
+                self.probe_wait = (self.probe_wait * 2).min(LAST_PROBE);
+            }
+        }
+    }
+
+    fn app_is_up(&mut self, up: bool, why: &str) {
+        if up == self.app_up && (up || self.pauses.is_on(PauseReason::AppUnavailable)) {
+            return;
+        }
+        self.app_up = up;
+        self.metrics.app_up(up);
+        if up {
+            tracing::info!("app is ready");
+            self.unpause_all(PauseReason::AppUnavailable);
+        } else {
+            tracing::warn!(error = %why, "app is unavailable; intake pauses");
+            self.probe_at = self.probe_at.min(self.now.moment.after(FIRST_PROBE));
+            self.pause_all(PauseReason::AppUnavailable, why.to_owned());
+        }
+    }
+}
+
+fn describe(answer: &Answer) -> String {
+    match answer {
+        Answer::Status { code, .. } => format!("the app answered {code}"),
+        Answer::NotSent(why) | Answer::NoAnswer(why) => why.clone(),
+    }
+}

@@ -1,0 +1,142 @@
+//! The partitions that are ours: low water, what is committed, and whether they are on their way out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::domain::low_water::LowWater;
+use crate::domain::record::{NextOffset, TopicPartition};
+use crate::domain::time::Moment;
+use crate::ports::{Assigned, Window};
+use crate::telemetry::TopicId;
+
+/// How far a partition has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Assigned; waits for a session, and for its start to be committed when the group had committed nothing.
+    Starting {
+        /// A commit of the start is on its way.
+        committing: bool,
+    },
+    /// Its records are taken in.
+    Running,
+    /// The group wants it back, or we are leaving: what is open is finished until the deadline.
+    Leaving {
+        /// What is open then is given back.
+        until: Moment,
+    },
+    /// Nothing is open; the last commit is on its way until the deadline.
+    Committing {
+        /// It is given up then.
+        until: Moment,
+    },
+}
+
+/// One partition that is ours.
+#[derive(Debug)]
+pub(super) struct Home {
+    pub(super) partition: TopicPartition,
+    pub(super) topic: TopicId,
+    pub(super) topic_index: u32,
+    pub(super) phase: Phase,
+    pub(super) low_water: LowWater,
+    pub(super) window: Arc<Window>,
+    /// What the group had committed when the partition was assigned.
+    pub(super) committed_at_start: Option<(NextOffset, String)>,
+    /// Whether the start itself must be committed before anything is forwarded.
+    pub(super) start_due: bool,
+    pub(super) committing: Option<NextOffset>,
+    /// Where the log ends, as far as we know.
+    pub(super) end: NextOffset,
+    /// Records below this may have been handled by a past that the store has forgotten.
+    pub(super) doubt_below: Option<NextOffset>,
+    /// Its bound holds it back.
+    pub(super) bound: bool,
+    /// The log was told to pause it.
+    pub(super) paused: bool,
+}
+
+/// All partitions that are ours. Bounded by the group's assignment.
+#[derive(Debug, Default)]
+pub(super) struct Homes {
+    homes: HashMap<u32, Home>,
+    by_name: HashMap<TopicPartition, u32>,
+    topics: HashMap<Arc<str>, u32>,
+    next: u32,
+}
+
+impl Homes {
+    pub(super) fn add(&mut self, assigned: Assigned, topic: TopicId) -> u32 {
+        let index = self.next;
+        self.next = self.next.wrapping_add(1);
+        let topics = u32::try_from(self.topics.len()).unwrap_or(u32::MAX);
+        let topic_index = *self.topics.entry(Arc::clone(&assigned.partition.topic)).or_insert(topics);
+        self.by_name.insert(assigned.partition.clone(), index);
+        let home = Home {
+            partition: assigned.partition,
+            topic,
+            topic_index,
+            phase: Phase::Starting { committing: false },
+            low_water: LowWater::starting_at(assigned.start),
+            window: assigned.window,
+            start_due: assigned.committed.as_ref().is_none_or(|(next, _)| *next != assigned.start),
+            committed_at_start: assigned.committed,
+            committing: None,
+            end: assigned.log_end,
+            doubt_below: None,
+            bound: false,
+            paused: false,
+        };
+        self.homes.insert(index, home);
+        index
+    }
+
+    pub(super) fn remove(&mut self, index: u32) -> Option<Home> {
+        let home = self.homes.remove(&index)?;
+        self.by_name.remove(&home.partition);
+        Some(home)
+    }
+
+    pub(super) fn index(&self, partition: &TopicPartition) -> Option<u32> {
+        self.by_name.get(partition).copied()
+    }
+
+    pub(super) fn get(&self, index: u32) -> Option<&Home> {
+        self.homes.get(&index)
+    }
+
+    pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut Home> {
+        self.homes.get_mut(&index)
+    }
+
+    pub(super) fn named(&mut self, partition: &TopicPartition) -> Option<&mut Home> {
+        let index = self.index(partition)?;
+        self.homes.get_mut(&index)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.homes.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Home> {
+        self.homes.values()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Home> {
+        self.homes.values_mut()
+    }
+
+    pub(super) fn indices(&self) -> Vec<u32> {
+        let mut indices: Vec<u32> = self.homes.keys().copied().collect();
+        indices.sort_unstable();
+        indices
+    }
+
+    /// The next deadline of a partition on its way out.
+    pub(super) fn wakes_at(&self) -> Option<Moment> {
+        let deadlines = self.homes.values().filter_map(|home| match home.phase {
+            Phase::Leaving { until } | Phase::Committing { until } => Some(until),
+            Phase::Starting { .. } | Phase::Running => None,
+        });
+        deadlines.min()
+    }
+}

@@ -1,0 +1,172 @@
+//! What the log tells: partitions come and go, records are taken in.
+
+use std::sync::Arc;
+
+use super::homes::Phase;
+use super::identify::{Identity, digest};
+use super::table::{Entry, Token};
+use super::{Pipeline, Stopped};
+use crate::domain::claim::Digest;
+use crate::domain::identity::IdError;
+use crate::domain::lanes::{Place, lane_key};
+use crate::domain::life::Life;
+use crate::domain::reasons::DeadLetterReason;
+use crate::domain::record::{NextOffset, Record, TopicPartition};
+use crate::ports::{App, Assigned, Claims, DeadLetters, Intake};
+
+impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
+    pub(super) fn take_in(&mut self, intake: Intake) {
+        match intake {
+            Intake::Assigned(partitions) => partitions.into_iter().for_each(|assigned| self.assigned(assigned)),
+            Intake::Records(records) => self.records(records),
+            Intake::Revoking(partitions) => self.revoking(&partitions),
+            Intake::Lost(partitions) => partitions.iter().for_each(|partition| self.lost(partition)),
+            Intake::Committed { offsets, result } => self.committed(&offsets, result),
+            Intake::Ends(ends) => ends.iter().for_each(|(partition, end)| self.log_ends_at(partition, *end)),
+            Intake::Bound(partitions, bound) => {
+                partitions.iter().for_each(|partition| self.bound(partition, bound));
+            }
+            Intake::BrokerUp(up) => self.metrics.broker_up(up),
+            Intake::Fatal(why) => self.stopped = Some(Stopped::Log(why)),
+            Intake::Left => self.drain.left(),
+        }
+    }
+
+    /// The log's thread has gone without a word.
+    pub(super) fn log_closed(&mut self) {
+        self.intake_open = false;
+        if !self.drain.has_left() {
+            self.stopped = Some(Stopped::Log("its thread ended".to_owned()));
+        }
+    }
+
+    fn assigned(&mut self, assigned: Assigned) {
+        let partition = &assigned.partition;
+        if self.homes.index(partition).is_some() {
+            self.lost(&partition.clone());
+        }
+        tracing::info!(
+            topic = %assigned.partition.topic,
+            partition = assigned.partition.partition,
+            start = assigned.start.0,
+            committed = assigned.committed.as_ref().map(|(next, _)| next.0),
+            log_end = assigned.log_end.0,
+            "partition assigned"
+        );
+        self.metrics.assigned(&assigned.partition);
+        let topic = self.metrics.topic(&assigned.partition.topic);
+        self.homes.add(assigned, topic);
+    }
+
+    fn records(&mut self, records: Vec<Record>) {
+        let mut last: Option<(TopicPartition, Option<u32>)> = None;
+        let mut received = 0;
+        for record in records {
+            let same = last.as_ref().is_some_and(|(partition, _)| {
+                partition.partition == record.position().partition && partition.topic == *record.topic()
+            });
+            if !same {
+                self.count_received(last.as_ref().and_then(|(_, home)| *home), received);
+                received = 0;
+                let partition = record.topic_partition();
+                let home = self.homes.index(&partition).filter(|index| self.takes_from(*index));
+                last = Some((partition, home));
+            }
+            let home = last.as_ref().and_then(|(_, home)| *home);
+            received += u64::from(self.record(record, home));
+        }
+        self.count_received(last.and_then(|(_, home)| home), received);
+    }
+
+    fn takes_from(&self, home: u32) -> bool {
+        self.homes.get(home).is_some_and(|home| matches!(home.phase, Phase::Running))
+    }
+
+    fn count_received(&self, home: Option<u32>, count: u64) {
+        if let Some(home) = home.and_then(|home| self.homes.get(home)).filter(|_| count > 0) {
+            self.metrics.received(home.topic, count);
+        }
+    }
+
+    /// Takes one record in. `false`: its partition takes nothing now, so its next owner receives it again.
+    fn record(&mut self, record: Record, home_index: Option<u32>) -> bool {
+        let bytes = record.held_bytes();
+        let Some(home) = home_index.and_then(|index| self.homes.get_mut(index)) else {
+            self.held.freed(bytes);
+            return false;
+        };
+        let Some(slot) = home.low_water.take(record.position().offset) else {
+            self.held.freed(bytes);
+            home.window.passed(1);
+            return false;
+        };
+        let lane = lane_key(self.limits.ordering, home.topic_index, record.position().partition, record.key());
+        let in_doubt = home.doubt_below.is_some_and(|below| below.is_above(record.position().offset));
+        let known = self.known(&record);
+        let (id, unfit, detail) = match known {
+            Ok(identity) => (Some((identity.hash, identity.wire)), None, String::new()),
+            Err((reason, detail)) => (None, Some(reason), detail),
+        };
+        let payload = if id.is_some() { digest(&record) } else { Digest([0; 16]) };
+        let life = Life::new(record.position(), payload, in_doubt);
+        let token = self.table.insert(Entry {
+            record: Arc::new(record),
+            id,
+            life,
+            unfit,
+            detail,
+            status: None,
+            home: home_index,
+            slot,
+            lane,
+            at_head: false,
+            ready: false,
+            taken: self.now.moment,
+            asked: self.now.moment,
+            courier: None,
+            epoch: 0,
+        });
+        match self.lanes.join(lane, token) {
+            Place::Head => self.turn(token, true),
+            Place::Next => self.turn(token, false),
+            Place::Waiting => {}
+        }
+        true
+    }
+
+    /// Who a record is, or why it can never be forwarded.
+    fn known(&self, record: &Record) -> Result<Identity, (DeadLetterReason, String)> {
+        if let Some(why) = record.unreadable() {
+            return Err((DeadLetterReason::Unreadable, why.to_owned()));
+        }
+        let size = record.payload_bytes();
+        if size > self.limits.max_message_bytes {
+            let detail = format!("{size} bytes, above ONCE_MAX_MESSAGE_BYTES ({})", self.limits.max_message_bytes);
+            return Err((DeadLetterReason::TooLarge, detail));
+        }
+        let identity = self.identifier.identify(record).map_err(|error| {
+            let reason = match error {
+                IdError::Missing => DeadLetterReason::MissingId,
+                IdError::Ambiguous { .. } => DeadLetterReason::AmbiguousId,
+                IdError::TooLong { .. } => DeadLetterReason::Unreadable,
+            };
+            (reason, error.to_string())
+        })?;
+        self.app.fits(record, &identity.wire).map_err(|detail| (DeadLetterReason::Unreadable, detail))?;
+        Ok(identity)
+    }
+
+    /// A record may ask for its claim, and be forwarded when it is the head of its lane.
+    pub(super) fn turn(&mut self, token: Token, head: bool) {
+        let Some(entry) = self.table.get_mut(token) else { return };
+        entry.at_head |= head;
+        self.to_claim.push_back(token);
+    }
+
+    fn log_ends_at(&mut self, partition: &TopicPartition, end: NextOffset) {
+        let Some(home) = self.homes.named(partition) else { return };
+        home.end = home.end.max(end);
+        let lag = home.end.0.saturating_sub(home.low_water.position().0);
+        self.metrics.lag(partition, u64::try_from(lag).unwrap_or(0));
+    }
+}

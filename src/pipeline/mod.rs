@@ -1,0 +1,326 @@
+//! What is done: waits for the log, the store, the app and the clock, and carries out what the domain decides.
+//!
+//! One task owns everything here. [`Pipeline::wait`] only waits and returns what happened; everything else changes state
+//! and never waits. Work that takes time runs in tasks of its own, whose outcomes come back as a [`Report`].
+
+mod clock;
+mod commits;
+mod couriers;
+mod desk;
+mod drain;
+mod effects;
+mod forward;
+mod homes;
+mod identify;
+mod intake;
+mod leases;
+mod operations;
+mod pauses;
+mod status;
+mod table;
+mod timers;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+pub use clock::Clock;
+pub use identify::{Identifier, Identity, digest, id_hash};
+
+use crate::domain::lanes::{Lanes, Ordering};
+use crate::domain::life::Rules;
+use crate::domain::time::{Moment, Now};
+use crate::domain::verdict::Answer;
+use crate::ports::{App, ClaimBatch, Claims, DeadLetters, HeldBytes, Intake, LogCommand, Lookup, Operation, StoreError};
+use crate::telemetry::{Loop, Metrics, Pulses, StatusBoard};
+
+use couriers::{Courier, Couriers};
+use desk::Desk;
+use drain::Drain;
+use homes::Homes;
+use leases::Leases;
+use pauses::Pauses;
+use table::{Table, Token};
+use timers::Timers;
+
+/// Reports taken in one turn at most, so that one neighbour cannot keep the others waiting.
+const REPORTS: usize = 256;
+
+/// How often the status page, the gauges and the pulse are brought up to date, in any case.
+const TICK: Duration = Duration::from_millis(500);
+
+/// What the pipeline may do and how much of it.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// How records wait for each other.
+    pub ordering: Ordering,
+    /// Requests open at once.
+    pub max_in_flight: usize,
+    /// Key, value and headers of one record; above: dead letter `too_large`.
+    pub max_message_bytes: u64,
+    /// How long a mark, and a claim, lives.
+    pub dedup_window: Duration,
+    /// How long the session's key lives without a heartbeat.
+    pub lease: Duration,
+    /// Between two commits of a partition.
+    pub commit_interval: Duration,
+    /// From the wish to stop to the end, in all.
+    pub drain_timeout: Duration,
+}
+
+/// Everything around the pipeline.
+#[derive(Debug)]
+pub struct Neighbours<C, A, D> {
+    /// The store of claims.
+    pub claims: C,
+    /// The app.
+    pub app: A,
+    /// The dead-letter topic, if one is set.
+    pub letters: Option<D>,
+    /// What the log tells.
+    pub intake: mpsc::Receiver<Intake>,
+    /// What the log is asked.
+    pub log: mpsc::UnboundedSender<LogCommand>,
+    /// What operators ask.
+    pub operations: mpsc::Receiver<Operation>,
+    /// Bytes held, shared with the log.
+    pub held: Arc<HeldBytes>,
+    /// What operators see.
+    pub metrics: Arc<Metrics>,
+    /// The status page.
+    pub board: Arc<StatusBoard>,
+    /// Signs of life.
+    pub pulses: Arc<Pulses>,
+}
+
+/// Why the pipeline ended other than as asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stopped {
+    /// The Kafka client is beyond healing.
+    #[error("kafka client failed for good: {0}")]
+    Log(String),
+    /// The store refuses us until somebody changes its or our settings.
+    #[error("{0}")]
+    Store(String),
+}
+
+/// One outcome of work that took time. Bounded by the work that is open.
+#[derive(Debug)]
+enum Report {
+    Answered { token: Token, courier: Courier, answer: Answer },
+    Batch(Result<ClaimBatch, StoreError>),
+    Session(leases::Outcome),
+    LookedUp { token: Token, epoch: u32, said: Lookup },
+    Letter { token: Token, epoch: u32, sent: Result<(), String> },
+    AppReady(Result<(), String>),
+}
+
+/// What [`Pipeline::wait`] waited for.
+#[derive(Debug)]
+enum Action {
+    Intake(Option<Intake>),
+    Reports(Vec<Report>),
+    Operation(Operation),
+    Shutdown,
+    Time,
+}
+
+/// The life of all records of one process.
+#[derive(Debug)]
+pub struct Pipeline<C, A, D> {
+    claims: Arc<C>,
+    app: Arc<A>,
+    letters: Option<Arc<D>>,
+    intake: mpsc::Receiver<Intake>,
+    intake_open: bool,
+    log: mpsc::UnboundedSender<LogCommand>,
+    operations: mpsc::Receiver<Operation>,
+    reports: (mpsc::UnboundedSender<Report>, mpsc::UnboundedReceiver<Report>),
+    held: Arc<HeldBytes>,
+    metrics: Arc<Metrics>,
+    board: Arc<StatusBoard>,
+    pulses: Arc<Pulses>,
+    clock: Clock,
+    now: Now,
+    rules: Rules,
+    limits: Limits,
+    identifier: Identifier,
+    table: Table,
+    homes: Homes,
+    lanes: Lanes<Token>,
+    /// Heads of lanes that may ask for their claim.
+    to_claim: VecDeque<Token>,
+    /// Claimed heads of lanes that may be sent.
+    to_send: VecDeque<Token>,
+    /// Records that start again when a session lives.
+    to_restart: Vec<Token>,
+    desk: Desk,
+    couriers: Couriers,
+    leases: Leases,
+    timers: Timers,
+    pauses: Pauses,
+    drain: Drain,
+    store_up: bool,
+    app_up: bool,
+    probing: bool,
+    probe_at: Moment,
+    probe_wait: Duration,
+    commit_at: Moment,
+    tick_at: Moment,
+    stopped: Option<Stopped>,
+}
+
+impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
+    /// Wires the pipeline to its neighbours; nothing happens before [`Pipeline::run`].
+    pub fn new(
+        neighbours: Neighbours<C, A, D>,
+        rules: Rules,
+        limits: Limits,
+        identifier: Identifier,
+        clock: Clock,
+    ) -> Self {
+        let now = clock.now();
+        Self {
+            claims: Arc::new(neighbours.claims),
+            app: Arc::new(neighbours.app),
+            letters: neighbours.letters.map(Arc::new),
+            intake: neighbours.intake,
+            intake_open: true,
+            log: neighbours.log,
+            operations: neighbours.operations,
+            reports: mpsc::unbounded_channel(),
+            held: neighbours.held,
+            metrics: neighbours.metrics,
+            board: neighbours.board,
+            pulses: neighbours.pulses,
+            now,
+            rules,
+            identifier,
+            table: Table::default(),
+            homes: Homes::default(),
+            lanes: Lanes::default(),
+            to_claim: VecDeque::new(),
+            to_send: VecDeque::new(),
+            to_restart: Vec::new(),
+            desk: Desk::default(),
+            couriers: Couriers::new(),
+            leases: Leases::new(limits.lease),
+            timers: Timers::default(),
+            pauses: Pauses::default(),
+            drain: Drain::default(),
+            store_up: false,
+            app_up: false,
+            probing: false,
+            probe_at: now.moment,
+            probe_wait: forward::FIRST_PROBE,
+            commit_at: now.moment.after(limits.commit_interval),
+            tick_at: now.moment,
+            stopped: None,
+            limits,
+            clock,
+        }
+    }
+
+    /// Runs until `shutdown` asks for the end and everything open is finished or given back, or until it cannot go on.
+    pub async fn run(mut self, mut shutdown: oneshot::Receiver<()>) -> Result<(), Stopped> {
+        self.start();
+        let mut asked = false;
+        while !self.drain.has_left() && self.stopped.is_none() {
+            let action = self.wait(&mut shutdown, asked).await;
+            asked |= matches!(action, Action::Shutdown);
+            self.now = self.clock.now();
+            self.pulses.beat(Loop::Pipeline, self.now.moment);
+            self.apply(action);
+            self.advance();
+        }
+        self.close().await
+    }
+
+    /// Only waits. At most one thing happened when it returns, or a time has come.
+    async fn wait(&mut self, shutdown: &mut oneshot::Receiver<()>, asked: bool) -> Action {
+        let next = self.clock.instant(self.next_time());
+        let hungry = self.intake_open && self.has_appetite();
+        let mut reports = Vec::new();
+        tokio::select! {
+            biased;
+            _ = shutdown, if !asked => Action::Shutdown,
+            Some(operation) = self.operations.recv() => Action::Operation(operation),
+            count = self.reports.1.recv_many(&mut reports, REPORTS) => {
+                debug_assert!(count > 0, "the pipeline holds a sender itself");
+                Action::Reports(reports)
+            }
+            intake = self.intake.recv(), if hungry => Action::Intake(intake),
+            () = tokio::time::sleep_until(next) => Action::Time,
+        }
+    }
+
+    /// Only changes state.
+    fn apply(&mut self, action: Action) {
+        match action {
+            Action::Intake(Some(intake)) => self.take_in(intake),
+            Action::Intake(None) => self.log_closed(),
+            Action::Reports(reports) => reports.into_iter().for_each(|report| self.hear(report)),
+            Action::Operation(operation) => self.operate(operation),
+            Action::Shutdown => self.shut_down(),
+            Action::Time => {}
+        }
+    }
+
+    fn hear(&mut self, report: Report) {
+        match report {
+            Report::Answered { token, courier, answer } => self.answered(token, courier, &answer),
+            Report::Batch(outcome) => self.store_answered(outcome),
+            Report::Session(outcome) => self.session_answered(outcome),
+            Report::LookedUp { token, epoch, said } => self.looked_up(token, epoch, &said),
+            Report::Letter { token, epoch, sent } => self.letter_answered(token, epoch, sent),
+            Report::AppReady(ready) => self.app_probed(ready),
+        }
+    }
+
+    /// What follows from whatever has just changed, in the order in which it may follow.
+    fn advance(&mut self) {
+        self.keep_session();
+        self.wake_records();
+        self.start_claims();
+        self.send_batch();
+        self.send_requests();
+        self.probe_app();
+        self.progress_drains();
+        self.commit_when_due();
+        self.tell_pauses();
+        if self.now.moment >= self.tick_at {
+            self.tick_at = self.now.moment.after(TICK);
+            self.publish();
+        }
+    }
+
+    /// When something is due without anything happening.
+    fn next_time(&self) -> Moment {
+        let times = [
+            Some(self.tick_at),
+            Some(self.commit_at),
+            Some(self.leases.wakes_at()),
+            self.timers.next(),
+            self.desk.wakes_at(),
+            self.drain.wakes_at(),
+            self.homes.wakes_at(),
+            (!self.probing).then_some(self.probe_at),
+        ];
+        times.into_iter().flatten().min().unwrap_or(self.tick_at)
+    }
+
+    /// Records are taken from the log's channel only while there is too little to do; what waits there is bounded, and
+    /// the log holds back before it. Records that wait behind others of their key do not count: they are no work.
+    fn has_appetite(&self) -> bool {
+        self.to_claim.len() < 2 * self.claim_ahead()
+    }
+
+    /// Claims that may be out or waiting to be sent: enough to keep every courier busy, few enough that a crash leaves
+    /// little in doubt.
+    fn claim_ahead(&self) -> usize {
+        const LEAST: usize = 64;
+        self.limits.max_in_flight.max(LEAST)
+    }
+}

@@ -1,0 +1,75 @@
+//! What operators ask: pause, resume, drain.
+
+use super::Pipeline;
+use crate::domain::life::{Event, State};
+use crate::domain::reasons::PauseReason;
+use crate::domain::record::TopicPartition;
+use crate::ports::{App, Claims, DeadLetters, NotAssigned, Operation, Scope};
+
+/// The pauses that wait for an operator; `POST /resume` ends them.
+const FOR_OPERATORS: [PauseReason; 4] =
+    [PauseReason::Operator, PauseReason::HistoryLost, PauseReason::Loss, PauseReason::DeadLetterTopicUnset];
+
+impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
+    pub(super) fn operate(&mut self, operation: Operation) {
+        match operation {
+            Operation::Pause { scope, reply } => {
+                let outcome = self.pause_scope(&scope);
+                let _ = reply.send(outcome); // who asked may have gone
+            }
+            Operation::Resume { scope, reply } => {
+                let outcome = self.resume_scope(&scope);
+                let _ = reply.send(outcome); // who asked may have gone
+            }
+            Operation::Drain { reply } => self.drain_for(reply),
+        }
+        self.tell_pauses();
+        self.publish();
+    }
+
+    fn pause_scope(&mut self, scope: &Scope) -> Result<(), NotAssigned> {
+        let words = "an operator asked for it";
+        if *scope == Scope::All {
+            tracing::info!("paused by an operator");
+            self.pause_all(PauseReason::Operator, words.to_owned());
+            return Ok(());
+        }
+        for partition in self.partitions_in(scope)? {
+            tracing::info!(topic = %partition.topic, partition = partition.partition, "paused by an operator");
+            self.pause(&partition, PauseReason::Operator, words.to_owned());
+        }
+        Ok(())
+    }
+
+    fn resume_scope(&mut self, scope: &Scope) -> Result<(), NotAssigned> {
+        tracing::info!("resumed by an operator");
+        let partitions = self.partitions_in(scope)?;
+        for reason in FOR_OPERATORS {
+            if *scope == Scope::All {
+                self.unpause_all(reason);
+            }
+            for partition in &partitions {
+                self.unpause(partition, reason);
+            }
+        }
+        let homes: Vec<u32> = partitions.iter().filter_map(|partition| self.homes.index(partition)).collect();
+        let blocked = self.table.tokens(|entry| {
+            matches!(entry.life.state, State::Blocked { .. }) && entry.home.is_some_and(|home| homes.contains(&home))
+        });
+        for token in blocked {
+            self.live(token, Event::Unblock);
+        }
+        Ok(())
+    }
+
+    fn partitions_in(&self, scope: &Scope) -> Result<Vec<TopicPartition>, NotAssigned> {
+        let inside = |partition: &TopicPartition| match scope {
+            Scope::All => true,
+            Scope::Topic(topic) => partition.topic == *topic,
+            Scope::Partition(one) => partition == one,
+        };
+        let found: Vec<TopicPartition> =
+            self.homes.iter().map(|home| home.partition.clone()).filter(inside).collect();
+        if found.is_empty() && *scope != Scope::All { Err(NotAssigned) } else { Ok(found) }
+    }
+}
