@@ -7,6 +7,7 @@ pub mod history;
 pub mod identity;
 pub mod lanes;
 pub mod low_water;
+pub mod percent;
 pub mod reasons;
 pub mod record;
 pub mod retry;
