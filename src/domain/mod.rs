@@ -12,5 +12,6 @@ pub mod percent;
 pub mod reasons;
 pub mod record;
 pub mod retry;
+pub mod sequence;
 pub mod time;
 pub mod verdict;
