@@ -94,8 +94,10 @@ impl Tracker {
         Self { base, highest: number, highest_at: offset, as_of: offset, missing: Vec::new() }
     }
 
-    /// Takes the state of another process over, as it was read from the store. `missing` above the bound is cut.
+    /// Takes the state of another process over, as it was read from the store. Ranges that end before they begin
+    /// and those above the bound are dropped.
     pub fn restore(base: Option<u64>, highest: (u64, Offset), as_of: Offset, mut missing: Vec<Missing>) -> Self {
+        missing.retain(|missing| missing.first <= missing.last);
         missing.truncate(MOST_RANGES);
         Self { base, highest: highest.0, highest_at: highest.1, as_of, missing }
     }

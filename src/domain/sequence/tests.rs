@@ -106,6 +106,8 @@ fn what_is_restored_goes_on_as_if_nothing_had_happened() {
     let (mut tracker, _) = observed(&[0, 3, 7]);
     let mut restored = Tracker::restore(tracker.base(), tracker.highest(), tracker.as_of(), tracker.missing().to_vec());
     assert_eq!(restored, tracker);
+    let backwards = tracker.missing().iter().map(|missing| Missing { first: 9, last: 8, ..*missing }).collect();
+    assert_eq!(Tracker::restore(None, (9, Offset(1)), Offset(1), backwards).missing(), []);
     for (number, offset) in [(8, 2), (5, 3), (8, 4), (10, 5), (0, 6)] {
         let offset = Offset(offset);
         assert_eq!(restored.observe(number, offset, at(1)), tracker.observe(number, offset, at(1)));
