@@ -3,12 +3,15 @@
 //! Everything here is a value that can be tested without waiting; time and chance come in as arguments.
 
 pub mod claim;
+pub mod claim_codec;
 pub mod history;
 pub mod identity;
 pub mod lanes;
 pub mod low_water;
+pub mod percent;
 pub mod reasons;
 pub mod record;
 pub mod retry;
+pub mod sequence;
 pub mod time;
 pub mod verdict;

@@ -1,0 +1,215 @@
+//! Which numbers of a producer's sequence never arrived.
+
+use super::record::Offset;
+use super::time::Now;
+
+/// How many missing ranges are kept for one producer, suspected and lost together.
+pub const MOST_RANGES: usize = 64;
+
+/// Numbers that did not arrive, and where: one line of `/gaps`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Missing {
+    /// The first missing number.
+    pub first: u64,
+    /// The last missing number, itself included.
+    pub last: u64,
+    /// The producer's last record before the gap.
+    pub before: Offset,
+    /// The record that showed the gap.
+    pub after: Offset,
+    /// When it was seen. After a restart the grace begins anew: set the moment to the present there.
+    pub since: Now,
+    /// Its grace has ended without late arrival (`lost`); `suspected` before.
+    pub lost: bool,
+    /// The producer has started again since. Its numbers mean other messages now: none of these can arrive late.
+    pub past: bool,
+}
+
+impl Missing {
+    /// How many numbers are missing.
+    pub fn count(&self) -> u64 {
+        (self.last - self.first).saturating_add(1)
+    }
+
+    fn holds(&self, number: u64) -> bool {
+        (self.first..=self.last).contains(&number)
+    }
+}
+
+/// What one number says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Observation {
+    /// The one after the last one.
+    Next,
+    /// All between the last one and this one are missing.
+    Gap {
+        /// The first missing number.
+        first: u64,
+        /// The last missing number.
+        last: u64,
+    },
+    /// It was missing and is here now: recovered.
+    Late {
+        /// It had been counted as lost; that stays counted.
+        was_lost: bool,
+    },
+    /// It was here before.
+    Duplicate,
+    /// The producer started again at its first number.
+    Restart,
+    /// The record stands at or below the last one observed: it was observed before, and says nothing.
+    Replayed,
+}
+
+/// An observation, and what had to be given up for want of room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// What the number says.
+    pub what: Observation,
+    /// A suspected range that counts as lost from now on, before its grace: the bound was reached.
+    pub given_up: Option<Missing>,
+}
+
+/// The sequence of one producer in one partition. Its memory is bounded by [`MOST_RANGES`].
+///
+/// The first number is 0 or 1. A producer that is first seen in mid-life starts there, without a gap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tracker {
+    /// The first number of this life; `None` when it was first seen in mid-life.
+    base: Option<u64>,
+    /// The highest number of this life.
+    highest: u64,
+    /// The offset where the highest number stood.
+    highest_at: Offset,
+    /// The last record observed: all this is true as of here.
+    as_of: Offset,
+    /// The ranges, in the order in which they were seen.
+    missing: Vec<Missing>,
+}
+
+impl Tracker {
+    /// Begins to follow a producer with the first of its records that is seen: that one is neither next nor late.
+    pub fn begin(number: u64, offset: Offset) -> Self {
+        let base = Some(number).filter(|number| *number <= 1);
+        Self { base, highest: number, highest_at: offset, as_of: offset, missing: Vec::new() }
+    }
+
+    /// Takes the state of another process over, as it was read from the store. Ranges that end before they begin
+    /// and those above the bound are dropped.
+    pub fn restore(base: Option<u64>, highest: (u64, Offset), as_of: Offset, mut missing: Vec<Missing>) -> Self {
+        missing.retain(|missing| missing.first <= missing.last);
+        missing.truncate(MOST_RANGES);
+        Self { base, highest: highest.0, highest_at: highest.1, as_of, missing }
+    }
+
+    /// Takes one record in.
+    pub fn observe(&mut self, number: u64, offset: Offset, now: Now) -> Observed {
+        if offset <= self.as_of {
+            return Observed { what: Observation::Replayed, given_up: None };
+        }
+        self.as_of = offset;
+        let (what, given_up) = match number.checked_sub(self.highest) {
+            Some(1) => {
+                self.advance(number, offset);
+                (Observation::Next, None)
+            }
+            Some(ahead) if ahead > 1 => {
+                let (first, last) = (self.highest + 1, number - 1);
+                let gap = Missing {
+                    first,
+                    last,
+                    before: self.highest_at,
+                    after: offset,
+                    since: now,
+                    lost: false,
+                    past: false,
+                };
+                self.advance(number, offset);
+                (Observation::Gap { first, last }, self.keep(self.missing.len(), gap))
+            }
+            _ => self.observe_below(number, offset),
+        };
+        Observed { what, given_up }
+    }
+
+    /// Declares every suspected range lost whose grace has ended; returns those, each one once.
+    pub fn expire(&mut self, now: Now, grace: std::time::Duration) -> Vec<Missing> {
+        let ended = |missing: &&mut Missing| !missing.lost && now.moment.since(missing.since.moment) >= grace;
+        self.missing
+            .iter_mut()
+            .filter(ended)
+            .map(|missing| {
+                missing.lost = true;
+                *missing
+            })
+            .collect()
+    }
+
+    /// The missing ranges, suspected and lost, in the order in which they were seen.
+    pub fn missing(&self) -> &[Missing] {
+        &self.missing
+    }
+
+    /// The first number of this life; `None` when it was first seen in mid-life.
+    pub fn base(&self) -> Option<u64> {
+        self.base
+    }
+
+    /// The highest number of this life, and where it stood.
+    pub fn highest(&self) -> (u64, Offset) {
+        (self.highest, self.highest_at)
+    }
+
+    /// The last record observed.
+    pub fn as_of(&self) -> Offset {
+        self.as_of
+    }
+
+    fn advance(&mut self, number: u64, offset: Offset) {
+        (self.highest, self.highest_at) = (number, offset);
+    }
+
+    /// A number at or below the highest: late, or the first again, or a duplicate.
+    fn observe_below(&mut self, number: u64, offset: Offset) -> (Observation, Option<Missing>) {
+        if let Some(place) = self.missing.iter().position(|missing| !missing.past && missing.holds(number)) {
+            return self.arrive(place, number);
+        }
+        if number > self.base.unwrap_or(1) {
+            return (Observation::Duplicate, None);
+        }
+        for missing in &mut self.missing {
+            missing.past = true;
+        }
+        self.base = Some(number);
+        self.advance(number, offset);
+        (Observation::Restart, None)
+    }
+
+    /// Takes a number out of the range that holds it; what is left and right of it stays.
+    fn arrive(&mut self, place: usize, number: u64) -> (Observation, Option<Missing>) {
+        let whole = self.missing.remove(place);
+        let left = (whole.first < number).then(|| Missing { last: number - 1, ..whole });
+        let right = (number < whole.last).then(|| Missing { first: number + 1, ..whole });
+        let mut given_up = None;
+        // There is room for one of them: the whole has just left.
+        for part in [right, left].into_iter().flatten() {
+            given_up = given_up.or(self.keep(place, part));
+        }
+        (Observation::Late { was_lost: whole.lost }, given_up)
+    }
+
+    /// Keeps a range at its place; at the bound the oldest lost one is forgotten for it, else the oldest of all is
+    /// given up.
+    fn keep(&mut self, place: usize, range: Missing) -> Option<Missing> {
+        self.missing.insert(place, range);
+        if self.missing.len() <= MOST_RANGES {
+            return None;
+        }
+        let oldest = self.missing.iter().position(|missing| missing.lost).unwrap_or(0);
+        let dropped = self.missing.remove(oldest);
+        (!dropped.lost).then_some(Missing { lost: true, ..dropped })
+    }
+}
+
+#[cfg(test)]
+mod tests;
