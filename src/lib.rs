@@ -1,1 +1,3 @@
 //! kafka-once: a sidecar that hands an application each Kafka message once, over plain HTTP.
+
+pub mod settings;
