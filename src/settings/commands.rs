@@ -11,11 +11,9 @@ use super::redis::{self, Reach};
 
 /// A command of the binary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// The sidecar.
+pub(super) enum Command {
+    /// The sidecar, and `check`, which verifies what it would use.
     Run,
-    /// Verifies everything.
-    Check,
     /// Reads a whole topic without a group.
     Audit,
     /// What Redis knows of a message.
@@ -34,7 +32,7 @@ impl Command {
         let redis = name.starts_with("ONCE_REDIS_")
             || matches!(name, "ONCE_KAFKA_GROUP" | "ONCE_DEDUP_NAMESPACE");
         match self {
-            Self::Run | Self::Check => true,
+            Self::Run => true,
             Self::Audit => log || kafka,
             Self::Inspect => log || redis || name == "ONCE_KAFKA_TOPICS",
             Self::Redrive => log || kafka || redis || name == "ONCE_DEAD_LETTER_TOPIC",

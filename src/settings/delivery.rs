@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::problems::Fault;
+use super::problems::{Fault, quoted};
 use super::reader::Reader;
 use super::{kafka, units};
 
@@ -82,7 +82,7 @@ pub enum SequenceSource {
         /// The header that holds the number.
         number: String,
     },
-    /// In CloudEvents' `source` and `sequence`.
+    /// In the attributes `source` and `sequence` of `CloudEvents`.
     CloudEvents,
     /// In the JSON value, at two RFC 6901 pointers.
     Json {
@@ -219,7 +219,7 @@ fn id_source(entry: &str) -> Result<IdSource, Fault> {
         Some(("header", name)) => header(name).map(IdSource::Header),
         Some(("json", at)) => pointer(at).map(IdSource::JsonPointer),
         _ => {
-            let what = format!("holds the unknown source {entry:?}");
+            let what = format!("holds the unknown source {}", quoted(entry, false));
             let remedy = "write header:NAME, cloudevents, key, json:/pointer or position";
             Err(Fault::new(what, remedy))
         }
@@ -264,7 +264,7 @@ fn sequence_source(entry: &str) -> Result<SequenceSource, Fault> {
             )),
         },
         _ => {
-            let what = format!("holds the unknown source {entry:?}");
+            let what = format!("holds the unknown source {}", quoted(entry, false));
             let remedy =
                 "write header:PRODUCER/NUMBER, cloudevents, json:/producer|/number, or off";
             Err(Fault::new(what, remedy))

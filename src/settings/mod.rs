@@ -29,7 +29,7 @@ use std::io;
 use std::path::Path;
 
 pub use app::{App, AppUrl, Transport};
-pub use commands::{AuditSettings, Command, DemoSettings, InspectSettings, RedriveSettings};
+pub use commands::{AuditSettings, DemoSettings, InspectSettings, RedriveSettings};
 pub use delivery::{Delivery, IdReuse, IdSource, InDoubt, Ordering, SequenceSource};
 pub use kafka::{Connection, Kafka, OnLoss, Start, Topics};
 pub use operating::{Log, LogFormat, Operating};
@@ -39,6 +39,7 @@ pub use redis::{Access, ClientIdentity, OnHistoryLoss, Reach, Redis, Store};
 pub use secret::{Secret, SecretString};
 pub use url::Node;
 
+use commands::Command;
 use reader::Reader;
 
 /// Everything that `run` and `check` need. Safe to print with `{:?}`: secrets show as `***`.

@@ -23,7 +23,6 @@ const FILE_MAX: usize = 1 << 20;
 struct Known {
     /// The variable itself, without `_FILE`.
     base: String,
-    secret: bool,
     is_file: bool,
 }
 
@@ -238,16 +237,14 @@ impl Reader {
 
     /// Lays what is set over the defaults, by the `config` crate.
     fn layer(&mut self, set: BTreeMap<String, String>) {
-        let defaults = table::TABLE.iter().filter_map(default_of);
+        let mut defaults = table::TABLE.iter().filter_map(default_of);
         let built = defaults
-            .fold(Ok(Config::builder()), |builder, (name, text)| {
-                builder.and_then(|builder| builder.set_default(key(name), text))
+            .try_fold(Config::builder(), |builder, (name, text)| {
+                builder.set_default(key(name), text)
             })
             .and_then(|builder| {
-                let set = set.into_iter().collect();
-                builder
-                    .add_source(Environment::default().source(Some(set)))
-                    .build()
+                let set = Environment::default().source(Some(set.into_iter().collect()));
+                builder.add_source(set).build()
             })
             .and_then(Config::try_deserialize::<HashMap<String, String>>);
         match built {
@@ -263,20 +260,15 @@ impl Reader {
 
 /// The variable that a name sets, directly or as a `_FILE` twin; `None` when there is no such.
 fn identify(name: &str) -> Option<Known> {
-    if name != table::PROPERTY_ROW
-        && let Some(secret) = secrecy(name)
-    {
+    if name != table::PROPERTY_ROW && secrecy(name).is_some() {
         return Some(Known {
             base: name.to_owned(),
-            secret,
             is_file: false,
         });
     }
     let base = name.strip_suffix("_FILE")?;
-    let secret = secrecy(base)?;
-    secret.then(|| Known {
+    secrecy(base)?.then(|| Known {
         base: base.to_owned(),
-        secret,
         is_file: true,
     })
 }
@@ -285,7 +277,7 @@ fn identify(name: &str) -> Option<Known> {
 fn secrecy(name: &str) -> Option<bool> {
     match table::find(name) {
         Some(variable) => Some(variable.secret),
-        None => properties::by_variable(name).map(|property| property.secret()),
+        None => properties::by_variable(name).map(Property::secret),
     }
 }
 

@@ -173,25 +173,19 @@ pub(super) fn namespace(read: &mut Reader) -> Option<String> {
         return read.optional(own, braceless);
     }
     let group = read.peek("ONCE_KAFKA_GROUP", kafka::name)?;
-    match braceless(&group) {
-        Ok(name) => Some(name),
-        Err(_) => {
-            let what =
-                "is not set, and the group has braces, which Redis Cluster reads as a hash tag";
-            read.problem(own, Fault::new(what, "set it to a name without braces"));
-            None
-        }
+    if let Ok(name) = braceless(&group) {
+        return Some(name);
     }
+    let what = "is not set, and the group has braces, which Redis Cluster reads as a hash tag";
+    read.problem(own, Fault::new(what, "set it to a name without braces"));
+    None
 }
 
 pub(super) fn section(read: &mut Reader) -> Option<Redis> {
     let reach = reach(read);
     let namespace = namespace(read);
     let dedup_window = read.required("ONCE_DEDUP_WINDOW", units::positive_duration);
-    let lease = read.required("ONCE_LEASE", |text| match units::duration(text)? {
-        short if short < LEASE_MIN => Err(Fault::new("is below 3s", "write at least 3s")),
-        lease => Ok(lease),
-    });
+    let own_lease = read.required("ONCE_LEASE", lease);
     let on_history_loss = read.required("ONCE_ON_HISTORY_LOSS", |text| {
         let words = [
             ("continue", OnHistoryLoss::Continue),
@@ -203,9 +197,16 @@ pub(super) fn section(read: &mut Reader) -> Option<Redis> {
         reach: reach?,
         namespace: namespace?,
         dedup_window: dedup_window?,
-        lease: lease?,
+        lease: own_lease?,
         on_history_loss: on_history_loss?,
     })
+}
+
+pub(super) fn lease(text: &str) -> Result<Duration, Fault> {
+    match units::duration(text)? {
+        short if short < LEASE_MIN => Err(Fault::new("is below 3s", "write at least 3s")),
+        lease => Ok(lease),
+    }
 }
 
 fn braceless(text: &str) -> Result<String, Fault> {

@@ -10,7 +10,7 @@ use super::problems::Fault;
 use super::properties;
 use super::reader::Reader;
 use super::units::{self, show_duration, show_size};
-use super::{app, kafka};
+use super::{app, kafka, redis};
 
 /// What librdkafka takes when a property is not set, in milliseconds.
 const SESSION_TIMEOUT_MS: i64 = 45_000;
@@ -97,8 +97,9 @@ fn millis(read: &Reader, short: &str, default: i64) -> Option<(i64, bool)> {
     if !read.is_named(&name) {
         return Some((default, false));
     }
-    let parse = |text: &str| text.parse().map_err(|_| Fault::new("", ""));
-    read.peek(&name, parse).map(|ms| (ms, true))
+    let property = properties::by_variable(&name)?;
+    let text = read.peek(&name, |text| property.check(text).map(|()| text.to_owned()))?;
+    text.parse().ok().map(|ms| (ms, true))
 }
 
 /// A client certificate needs its key, and the key its certificate.
@@ -140,10 +141,7 @@ fn compare(
     holds: fn(Duration, Duration) -> bool,
     must: &str,
 ) {
-    let (Some(is), Some(limit)) = (
-        read.peek(low, units::duration),
-        read.peek(high, units::duration),
-    ) else {
+    let (Some(is), Some(limit)) = (duration(read, low), duration(read, high)) else {
         return;
     };
     if !holds(is, limit) {
@@ -153,6 +151,15 @@ fn compare(
             show_duration(limit)
         );
         read.problem(low, Fault::new(what, format!("lower it, or raise {high}")));
+    }
+}
+
+/// A duration as its own section reads it.
+fn duration(read: &Reader, name: &str) -> Option<Duration> {
+    if name == "ONCE_LEASE" {
+        read.peek(name, redis::lease)
+    } else {
+        read.peek(name, units::positive_duration)
     }
 }
 
@@ -177,12 +184,15 @@ fn sizes(read: &mut Reader) {
     }
 }
 
+/// How a URL's own section reads it.
+type ParseUrl = fn(&str) -> Result<app::AppUrl, Fault>;
+
 fn remote_urls(read: &mut Reader) {
     // A broken flag is a problem of its own: do not guess what it meant.
     if read.peek("ONCE_APP_ALLOW_REMOTE", units::flag) != Some(false) {
         return;
     }
-    let urls: [(&str, fn(&str) -> Result<app::AppUrl, Fault>); 3] = [
+    let urls: [(&str, ParseUrl); 3] = [
         ("ONCE_APP_URL", app::record_url),
         ("ONCE_APP_READY_URL", app::ready_url),
         ("ONCE_APP_LOOKUP_URL", app::lookup_url),

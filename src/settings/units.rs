@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::problems::Fault;
+use super::problems::{Fault, quoted};
 
 /// Duration units with their length in milliseconds, shortest first.
 const DURATION_UNITS: [(&str, u64); 5] = [
@@ -91,7 +91,7 @@ pub(super) fn list(text: &str) -> Result<Vec<&str>, Fault> {
 pub(super) fn unique<T: PartialEq>(entries: &[T], texts: &[&str]) -> Result<(), Fault> {
     for (nth, entry) in entries.iter().enumerate() {
         if entries[..nth].contains(entry) {
-            let what = format!("names {:?} twice", texts[nth]);
+            let what = format!("names {} twice", quoted(texts[nth], false));
             return Err(Fault::new(what, "name each entry once"));
         }
     }

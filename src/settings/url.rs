@@ -109,9 +109,8 @@ pub(super) fn node(text: &str, default_port: u16) -> Result<Node, Fault> {
     }
     let port = match port.strip_prefix(':') {
         None if port.is_empty() => default_port,
-        None => 0,
         Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().unwrap_or(0),
-        Some(_) => 0,
+        None | Some(_) => 0,
     };
     if port == 0 {
         return Err(Fault::new("has a bad port", "write a port from 1 to 65535"));
