@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 
+use super::files::Files;
 use super::kafka::{self, Connection, Topics};
 use super::operating::{self, Log};
 use super::problems::Problems;
 use super::properties;
-use super::reader::{Files, Reader};
+use super::reader::Reader;
 use super::redis::{self, Reach};
 
 /// A command of the binary.

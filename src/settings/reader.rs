@@ -2,22 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
-use std::io;
-use std::path::Path;
 
 use config::{Config, Environment};
 
 use super::commands::Command;
+use super::files::{self, Files};
 use super::problems::{Fault, Problem, Problems, quoted};
 use super::properties::{self, Property};
 use super::table::{self, Preset, Variable};
 use super::unknown;
-
-/// Reads the file that a `_FILE` twin names.
-pub type Files<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
-
-/// Largest file that a `_FILE` twin may name, in bytes: a bundle of authorities is far below.
-const FILE_MAX: usize = 1 << 20;
 
 /// What one name of the environment sets.
 struct Known {
@@ -72,8 +65,13 @@ impl Reader {
             if reader.named_directly(&base, &direct) {
                 let what = format!("is set, and so is {base}");
                 reader.problem(&name, Fault::new(what, "set only one of the two"));
-            } else if let Some(text) = reader.text_in_file(&name, &path, files) {
-                direct.insert(base, text);
+                continue;
+            }
+            match files::value(&path, files) {
+                Ok(text) => {
+                    direct.insert(base, text);
+                }
+                Err(fault) => reader.problem(&name, fault),
             }
         }
         reader.layer(direct);
@@ -211,30 +209,6 @@ impl Reader {
         direct.contains_key(base) || self.problems.iter().any(|(_, problem)| refused(problem))
     }
 
-    /// The file's text without its one trailing newline.
-    fn text_in_file(&mut self, name: &str, path: &str, files: Files<'_>) -> Option<String> {
-        match files(Path::new(path)) {
-            Ok(bytes) => match strip_newline(bytes) {
-                Ok(text) => return Some(text),
-                Err(fault) => {
-                    let what = format!("names {}, which {}", shown_path(path), fault.what);
-                    self.problem(name, Fault::new(what, fault.remedy));
-                }
-            },
-            Err(error) => {
-                // The kind only: an error's own text may come from anywhere.
-                let what = format!(
-                    "names {}, which cannot be read: {}",
-                    shown_path(path),
-                    error.kind()
-                );
-                let remedy = "give the path of a readable file that holds the value";
-                self.problem(name, Fault::new(what, remedy));
-            }
-        }
-        None
-    }
-
     /// Lays what is set over the defaults, by the `config` crate.
     fn layer(&mut self, set: BTreeMap<String, String>) {
         let mut defaults = table::TABLE.iter().filter_map(default_of);
@@ -295,38 +269,4 @@ fn default_of(variable: &Variable) -> Option<(&'static str, &'static str)> {
 /// The name as the `config` crate holds it.
 fn key(name: &str) -> String {
     name.to_lowercase()
-}
-
-fn strip_newline(bytes: Vec<u8>) -> Result<String, Fault> {
-    if bytes.len() > FILE_MAX {
-        return Err(Fault::new("is larger than 1MiB", "name a smaller file"));
-    }
-    let Ok(mut text) = String::from_utf8(bytes) else {
-        return Err(Fault::new("is not UTF-8", "write it in UTF-8"));
-    };
-    if text.ends_with('\n') {
-        text.pop();
-        if text.ends_with('\r') {
-            text.pop();
-        }
-    }
-    if text.contains('\0') {
-        return Err(Fault::new("holds a NUL", "remove it"));
-    }
-    if text.is_empty() {
-        return Err(Fault::new("is empty", "write the value into it"));
-    }
-    Ok(text)
-}
-
-/// A path as a problem may show it: a secret pasted instead of a path does not look like one.
-fn shown_path(path: &str) -> String {
-    let looks_like_path = ["/", "./", "../"]
-        .iter()
-        .any(|start| path.starts_with(start));
-    if looks_like_path {
-        quoted(path, false)
-    } else {
-        "something that is no absolute path (not shown)".to_owned()
-    }
 }
