@@ -45,8 +45,11 @@ impl Collector for BooksCollector {
     }
 }
 
+/// What a family shows of a topic's book.
+type OfTopic<T> = fn(&TopicBook) -> T;
+
 fn topic_families(snapshot: &Snapshot, page: &mut Page) {
-    let plain: [(Family, fn(&TopicBook) -> u64); 8] = [
+    let plain: [(Family, OfTopic<u64>); 8] = [
         (catalog::RECEIVED, |book| book.received),
         (catalog::RELEASED, |book| book.released),
         (catalog::POSSIBLE_REPEATS, |book| book.possible_repeats),
@@ -60,7 +63,7 @@ fn topic_families(snapshot: &Snapshot, page: &mut Page) {
         let samples = snapshot.topics.iter().map(|(topic, book)| (vec![topic.to_string()], float(value(book))));
         page.put(&family, samples.collect());
     }
-    let by_word: [(Family, fn(&TopicBook) -> Vec<u64>); 5] = [
+    let by_word: [(Family, OfTopic<Vec<u64>>); 5] = [
         (catalog::SETTLED, |book| Outcome::ALL.iter().map(|outcome| book.settled(*outcome)).collect()),
         (catalog::DUPLICATES, |book| book.duplicates.to_vec()),
         (catalog::LOST, |book| book.lost.to_vec()),
@@ -81,9 +84,9 @@ fn partition_families(snapshot: &Snapshot, page: &mut Page) {
         .iter()
         .map(|(partition, book)| (vec![partition.topic.to_string(), partition.partition.to_string()], float(book.lag)));
     page.put(&catalog::LAG, lags.collect());
-    let pauses = |book: &PartitionBook| book.paused.iter().map(|paused| u64::from(*paused)).collect();
+    let flags = |book: &PartitionBook| book.paused.iter().map(|paused| u64::from(*paused)).collect();
     let paused = snapshot.partitions.iter().flat_map(|(partition, book)| {
-        worded(&catalog::PAUSED, pauses(book)).map(|(word, value)| {
+        worded(&catalog::PAUSED, flags(book)).map(|(word, value)| {
             (vec![partition.topic.to_string(), partition.partition.to_string(), word.to_owned()], value)
         })
     });

@@ -215,6 +215,7 @@ fn replace<T>(place: &Mutex<Arc<T>>, page: T) {
     drop(old); // after the lock is free again
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn time<S: Serializer>(time: &UnixMillis, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&rfc3339(*time))
 }
@@ -228,6 +229,7 @@ fn topic<S: Serializer>(topic: &Topic, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(topic)
 }
 
+#[expect(clippy::ref_option, reason = "serde's signature")]
 fn optional_topic<S: Serializer>(topic: &Option<Topic>, to: S) -> Result<S::Ok, S::Error> {
     topic.as_deref().serialize(to)
 }

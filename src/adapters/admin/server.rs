@@ -5,6 +5,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::TcpListener as StdListener;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -67,32 +68,37 @@ async fn connection(stream: TcpStream, router: Router) {
     let working = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&working);
     let service = service_fn(move |request: Request<Incoming>| answer(&app, request, Arc::clone(&flag)));
-    let served = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(MOST_HEAD_BYTES)
         .keep_alive(false) // an idle connection would hold a slot
-        .serve_connection(TokioIo::new(stream), service)
-        .without_shutdown();
+        .serve_connection(TokioIo::new(stream), service);
+    let served = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx));
     match within_bounds(served, &working).await {
-        Some(Ok(parts)) => linger(parts.io.into_inner()).await,
-        Some(Err(error)) => tracing::debug!(%error, "admin connection failed"),
-        None => tracing::debug!("admin connection took too long"),
+        Some(Ok(())) => {}
+        // A head that cannot be read; it has been answered.
+        Some(Err(error)) => tracing::debug!(%error, "admin request failed"),
+        None => {
+            tracing::debug!("admin connection took too long");
+            return;
+        }
     }
+    linger(connection.into_parts().io.into_inner()).await;
 }
 
 fn answer(
     app: &TowerToHyperService<Router>,
     request: Request<Incoming>,
     working: Arc<AtomicBool>,
-) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
+) -> Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>> {
     working.store(true, Ordering::Relaxed);
     let answer = app.call(request);
-    async move {
+    Box::pin(async move {
         let answer = answer.await;
         working.store(false, Ordering::Relaxed);
         answer
-    }
+    })
 }
 
 /// Runs a connection to its end, or cuts it. While a handler works time does not count: handlers bound themselves,
