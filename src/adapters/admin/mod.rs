@@ -30,7 +30,8 @@ pub const HEAD_WITHIN: Duration = Duration::from_secs(5);
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// A connection is cut after so long, not counting the time in which we work on its answer.
 pub const CONNECTION_WITHIN: Duration = Duration::from_secs(15);
-/// After an answer, what the client still sends (an ignored body) is thrown away for so long.
+/// After an answer, what the client still sends (an ignored body) is thrown away, until nothing comes for so long or
+/// [`CONNECTION_WITHIN`] is over.
 pub const LINGER: Duration = Duration::from_secs(1);
 /// At the end, open connections may finish for so long.
 pub const STOP_WITHIN: Duration = Duration::from_secs(1);

@@ -123,7 +123,8 @@ async fn linger(mut stream: TcpStream) {
     }
     let rest = async {
         let mut scrap = [0; 8192];
-        while stream.read(&mut scrap).await.is_ok_and(|read| read > 0) {}
+        let mut read = async || tokio::time::timeout(LINGER, stream.read(&mut scrap)).await;
+        while let Ok(Ok(1..)) = read().await {}
     };
-    let _ = tokio::time::timeout(LINGER, rest).await;
+    let _ = tokio::time::timeout(CONNECTION_WITHIN, rest).await;
 }
