@@ -197,6 +197,44 @@ fn each_verb_moves_its_own_series() {
     assert_eq!((metrics.settled_sum(Outcome::DeadLettered), metrics.lost_sum(LossCause::Retention)), (8, 5));
 }
 
+#[test]
+fn each_word_moves_the_series_that_bears_it() {
+    let metrics = Metrics::new().expect("metrics");
+    let topic = metrics.topic(&Topic::from("orders"));
+    metrics.assigned(&partition(3));
+    metrics.attempt(Verdict::Overloaded);
+    metrics.retry(topic, RetryReason::Unknown);
+    metrics.duplicate(topic, DuplicateCause::Producer);
+    metrics.dead_lettered(topic, DeadLetterReason::IdReuse);
+    metrics.lost(topic, LossCause::Retention, 1);
+    metrics.commit(CommitResult::NotOwner);
+    metrics.history_lost(HistoryExtent::Recent);
+    metrics.paused(&partition(3), PauseReason::Operator, true);
+    metrics.paused(&partition(3), PauseReason::Bound, true);
+    metrics.paused(&partition(3), PauseReason::Bound, false);
+    let samples = samples(&metrics.render().expect("page"));
+    let worded =
+        |series: &str| ["verdict", "cause", "reason", "result", "extent"].iter().any(|label| series.contains(label));
+    let moved: Vec<&str> = samples
+        .iter()
+        .filter(|(series, value)| worded(series) && **value > 0.5)
+        .map(|(series, _)| series.as_str())
+        .collect();
+    assert_eq!(
+        moved,
+        [
+            r#"kafka_once_attempts_total{verdict="overloaded"}"#,
+            r#"kafka_once_commits_total{result="not_owner"}"#,
+            r#"kafka_once_dead_letters_total{topic="orders",reason="id_reuse"}"#,
+            r#"kafka_once_dedup_history_lost_total{extent="recent"}"#,
+            r#"kafka_once_duplicates_total{topic="orders",cause="producer"}"#,
+            r#"kafka_once_lost_records_total{topic="orders",cause="retention"}"#,
+            r#"kafka_once_partition_paused{topic="orders",partition="3",reason="operator"}"#,
+            r#"kafka_once_retries_total{topic="orders",reason="unknown"}"#,
+        ]
+    );
+}
+
 /// One thread's work in the race: takes records in and ends each of them, in every way there is.
 fn live_through_records(metrics: &Metrics, until: &AtomicBool) {
     let topic = metrics.topic(&Topic::from("orders"));
