@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use crate::domain::claim::{ClaimValue, IdHash, SessionId, Stored};
 use crate::domain::history::History;
 use crate::domain::identity::WireId;
@@ -153,6 +155,13 @@ pub trait App: Send + Sync + 'static {
 
     /// A new line; connects when it is first used.
     fn line(&self) -> Self::Line;
+
+    /// Whether a record can be sent at all, within the caps of HTTP; the error says why not.
+    fn fits(&self, record: &Record, id: &WireId) -> Result<(), String>;
+
+    /// Whether an app that was ready has said that it is not any more: asks only where there is somebody to ask
+    /// (`ONCE_APP_READY_URL`).
+    fn still_ready(&self) -> impl Future<Output = Result<(), String>> + Send;
 
     /// Whether the app takes requests; the error says why not.
     fn ready(&self) -> impl Future<Output = Result<(), String>> + Send;
@@ -312,3 +321,45 @@ pub trait DeadLetters: Send + Sync + 'static {
     /// Produces with acks=all; returns once every in-sync replica has it. The error says why not.
     fn send(&self, letter: DeadLetter) -> impl Future<Output = Result<(), String>> + Send;
 }
+
+// ---- operations ----------------------------------------------------------------------------------------------------
+
+/// What an operator asks of the running pipeline, over a bounded channel. A dropped `reply`: the pipeline has ended.
+#[derive(Debug)]
+pub enum Operation {
+    /// Take nothing more until resumed (reason `operator`).
+    Pause {
+        /// Which partitions.
+        scope: Scope,
+        /// Told once intake is paused.
+        reply: oneshot::Sender<Result<(), NotAssigned>>,
+    },
+    /// Go on: ends every pause that waits for an operator.
+    Resume {
+        /// Which partitions.
+        scope: Scope,
+        /// Told once intake goes on.
+        reply: oneshot::Sender<Result<(), NotAssigned>>,
+    },
+    /// Finish what is open, take nothing new, leave the group. May be asked again while it is under way and after.
+    Drain {
+        /// Told once drained.
+        reply: oneshot::Sender<()>,
+    },
+}
+
+/// The partitions an operation is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Every partition, also those assigned later.
+    All,
+    /// Every partition of one topic.
+    Topic(Topic),
+    /// One partition.
+    Partition(TopicPartition),
+}
+
+/// The topic or partition of an operation is not assigned to this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not assigned to this process")]
+pub struct NotAssigned;

@@ -69,6 +69,11 @@ impl LowWater {
         self.window.front().map_or(self.next, |taken| NextOffset(taken.offset.0))
     }
 
+    /// What follows the last record taken in.
+    pub fn taken_to(&self) -> NextOffset {
+        self.next
+    }
+
     /// How many records are taken in and not settled.
     pub fn open(&self) -> usize {
         self.open

@@ -1,0 +1,3 @@
+//! One neighbour each; none knows another, and none knows the pipeline.
+
+pub mod admin;
