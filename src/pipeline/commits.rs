@@ -2,9 +2,9 @@
 
 use super::Pipeline;
 use super::homes::Phase;
+use crate::domain::history::History;
 use crate::domain::reasons::{CommitResult, HistoryExtent};
 use crate::domain::record::{NextOffset, TopicPartition};
-use crate::domain::history::History;
 use crate::ports::{App, Claims, Commit, DeadLetters, LogCommand};
 
 impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
@@ -40,12 +40,13 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             return;
         }
         let Some(history) = self.leases.history.clone() else { return };
+        let now = self.now.moment;
         let (mut begin, mut commits) = (Vec::new(), Vec::new());
         for index in self.homes.indices() {
             let Some(home) = self.homes.get_mut(index) else { continue };
             let Phase::Starting { committing } = &mut home.phase else { continue };
             if home.start_due {
-                if !std::mem::replace(committing, true) {
+                if now >= home.start_after && !std::mem::replace(committing, true) {
                     let (partition, next) = (home.partition.clone(), home.low_water.position());
                     commits.push(Commit { partition, next, metadata: history.to_metadata() });
                 }
@@ -92,7 +93,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             if let Phase::Starting { committing } = &mut home.phase {
                 *committing = false;
                 home.start_due &= result != CommitResult::Ok;
-                home.committed_at_start = None;
+                home.start_after = self.now.moment.after(self.limits.commit_interval);
             }
             home.committing = None;
             if result == CommitResult::Ok {

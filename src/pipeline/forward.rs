@@ -11,7 +11,7 @@ use crate::domain::reasons::PauseReason;
 use crate::domain::time::UnixMillis;
 use crate::domain::verdict::{Answer, Delivery, Verdict, judge};
 use crate::ports::{App, Claims, DeadLetters, Lookup, Request};
-use crate::telemetry::RetryReason;
+use crate::telemetry::labels::RetryReason;
 
 /// Between the first two looks at an app that is away; doubles up to [`LAST_PROBE`].
 pub(super) const FIRST_PROBE: Duration = Duration::from_millis(50);
@@ -20,6 +20,13 @@ pub(super) const FIRST_PROBE: Duration = Duration::from_millis(50);
 const LAST_PROBE: Duration = Duration::from_secs(1);
 
 impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
+    /// Wakes the records whose time has come.
+    pub(super) fn wake_records(&mut self) {
+        while let Some(token) = self.timers.due(self.now.moment) {
+            self.live(token, Event::Timer);
+        }
+    }
+
     /// Sends claimed records while couriers are free, the app is there and our lease surely holds.
     pub(super) fn send_requests(&mut self) {
         let before = self.couriers.busy();
@@ -70,10 +77,9 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         self.metrics.forward_took(self.now.moment.since(entry.asked));
         if judgement.verdict != Verdict::Accepted {
             entry.detail = describe(answer);
-            if let (Some(reason), Some(home)) = (
-                RetryReason::of(judgement.verdict),
-                entry.home.and_then(|index| self.homes.get(index)),
-            ) {
+            if let (Some(reason), Some(home)) =
+                (RetryReason::of(judgement.verdict), entry.home.and_then(|index| self.homes.get(index)))
+            {
                 self.metrics.retry(home.topic, reason);
             }
         }

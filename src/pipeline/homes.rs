@@ -44,6 +44,8 @@ pub(super) struct Home {
     pub(super) committed_at_start: Option<(NextOffset, String)>,
     /// Whether the start itself must be committed before anything is forwarded.
     pub(super) start_due: bool,
+    /// The start is not committed again before this.
+    pub(super) start_after: Moment,
     pub(super) committing: Option<NextOffset>,
     /// Where the log ends, as far as we know.
     pub(super) end: NextOffset,
@@ -80,6 +82,7 @@ impl Homes {
             window: assigned.window,
             start_due: assigned.committed.as_ref().is_none_or(|(next, _)| *next != assigned.start),
             committed_at_start: assigned.committed,
+            start_after: Moment(0),
             committing: None,
             end: assigned.log_end,
             doubt_below: None,

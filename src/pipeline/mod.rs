@@ -33,7 +33,9 @@ use crate::domain::lanes::{Lanes, Ordering};
 use crate::domain::life::Rules;
 use crate::domain::time::{Moment, Now};
 use crate::domain::verdict::Answer;
-use crate::ports::{App, ClaimBatch, Claims, DeadLetters, HeldBytes, Intake, LogCommand, Lookup, Operation, StoreError};
+use crate::ports::{
+    App, ClaimBatch, Claims, DeadLetters, HeldBytes, Intake, LogCommand, Lookup, Operation, StoreError,
+};
 use crate::telemetry::{Loop, Metrics, Pulses, StatusBoard};
 
 use couriers::{Courier, Couriers};
@@ -71,7 +73,6 @@ pub struct Limits {
 }
 
 /// Everything around the pipeline.
-#[derive(Debug)]
 pub struct Neighbours<C, A, D> {
     /// The store of claims.
     pub claims: C,
@@ -128,7 +129,6 @@ enum Action {
 }
 
 /// The life of all records of one process.
-#[derive(Debug)]
 pub struct Pipeline<C, A, D> {
     claims: Arc<C>,
     app: Arc<A>,

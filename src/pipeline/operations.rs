@@ -68,8 +68,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             Scope::Topic(topic) => partition.topic == *topic,
             Scope::Partition(one) => partition == one,
         };
-        let found: Vec<TopicPartition> =
-            self.homes.iter().map(|home| home.partition.clone()).filter(inside).collect();
+        let found: Vec<TopicPartition> = self.homes.iter().map(|home| home.partition.clone()).filter(inside).collect();
         if found.is_empty() && *scope != Scope::All { Err(NotAssigned) } else { Ok(found) }
     }
 }

@@ -22,12 +22,18 @@ impl Pauses {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (PauseReason, Option<&TopicPartition>, UnixMillis, &str)> {
-        self.reasons.iter().map(|((reason, partition), (since, detail))| {
-            (*reason, partition.as_ref(), *since, detail.as_str())
-        })
+        self.reasons
+            .iter()
+            .map(|((reason, partition), (since, detail))| (*reason, partition.as_ref(), *since, detail.as_str()))
     }
 
-    fn set(&mut self, reason: PauseReason, partition: Option<TopicPartition>, since: UnixMillis, detail: String) -> bool {
+    fn set(
+        &mut self,
+        reason: PauseReason,
+        partition: Option<TopicPartition>,
+        since: UnixMillis,
+        detail: String,
+    ) -> bool {
         let mut new = false;
         let place = self.reasons.entry((reason, partition)).or_insert_with(|| {
             new = true;
@@ -46,9 +52,9 @@ impl Pauses {
 
     /// Whether a partition takes nothing, other than by its own bound, which the log keeps itself.
     fn holds(&self, partition: &TopicPartition) -> bool {
-        self.reasons.keys().any(|(reason, of)| {
-            *reason != PauseReason::Bound && of.as_ref().is_none_or(|of| of == partition)
-        })
+        self.reasons
+            .keys()
+            .any(|(reason, of)| *reason != PauseReason::Bound && of.as_ref().is_none_or(|of| of == partition))
     }
 }
 

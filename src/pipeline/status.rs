@@ -8,7 +8,7 @@ use crate::domain::history::History;
 use crate::domain::life::State as LifeState;
 use crate::domain::reasons::PauseReason;
 use crate::ports::{App, Claims, DeadLetters};
-use crate::telemetry::{Lanes, PartitionStatus, Pause, State, Status};
+use crate::telemetry::status::{Lanes, PartitionStatus, Pause, State, Status};
 
 impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     /// Makes what is known at the start visible before anything happens.

@@ -64,10 +64,7 @@ impl AppUrl {
         match &self.transport {
             Transport::Unix { .. } => true,
             Transport::Tcp { host, port, .. } => {
-                let node = Node {
-                    host: host.clone(),
-                    port: *port,
-                };
+                let node = Node { host: host.clone(), port: *port };
                 node.is_loopback()
             }
         }
@@ -83,10 +80,7 @@ impl fmt::Display for AppUrl {
         match &self.transport {
             Transport::Unix { path: socket } => write!(f, "unix:{}:{path}", socket.display()),
             Transport::Tcp { host, port, tls } => {
-                let node = Node {
-                    host: host.clone(),
-                    port: *port,
-                };
+                let node = Node { host: host.clone(), port: *port };
                 let scheme = if *tls { "https" } else { "http" };
                 write!(f, "{scheme}://{node}{path}")
             }
@@ -107,14 +101,7 @@ pub(super) fn section(read: &mut Reader) -> Option<App> {
     let lookup_url = read.optional("ONCE_APP_LOOKUP_URL", lookup_url);
     let allow_remote = read.required("ONCE_APP_ALLOW_REMOTE", units::flag);
     let ca = read.optional("ONCE_APP_CA", redis::certificate);
-    Some(App {
-        url: url?,
-        timeout: timeout?,
-        ready_url,
-        lookup_url,
-        allow_remote: allow_remote?,
-        ca,
-    })
+    Some(App { url: url?, timeout: timeout?, ready_url, lookup_url, allow_remote: allow_remote?, ca })
 }
 
 pub(super) fn record_url(text: &str) -> Result<AppUrl, Fault> {
@@ -143,10 +130,7 @@ fn endpoint(text: &str, placeholders: &[&str]) -> Result<AppUrl, Fault> {
         "http" => false,
         "https" => true,
         _ => {
-            return Err(Fault::new(
-                "has an odd scheme",
-                "write http://, https:// or unix:",
-            ));
+            return Err(Fault::new("has an odd scheme", "write http://, https:// or unix:"));
         }
     };
     if parts.userinfo.is_some() {
@@ -154,21 +138,13 @@ fn endpoint(text: &str, placeholders: &[&str]) -> Result<AppUrl, Fault> {
         return Err(Fault::new("holds credentials", remedy));
     }
     let node = url::node(parts.authority, if tls { 443 } else { 80 })?;
-    let path = if parts.path.is_empty() {
-        "/"
-    } else {
-        parts.path
-    };
+    let path = if parts.path.is_empty() { "/" } else { parts.path };
     let target = match parts.query {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
     };
     Ok(AppUrl {
-        transport: Transport::Tcp {
-            host: node.host,
-            port: node.port,
-            tls,
-        },
+        transport: Transport::Tcp { host: node.host, port: node.port, tls },
         path_template: template(&target, placeholders)?,
     })
 }
@@ -180,26 +156,18 @@ fn unix(rest: &str, placeholders: &[&str]) -> Result<AppUrl, Fault> {
     };
     if !socket.starts_with('/') || socket.starts_with("//") || socket.ends_with('/') {
         let what = "does not name a socket by its absolute path";
-        return Err(Fault::new(
-            what,
-            "write unix:/path/app.sock, with :/http/path behind if need be",
-        ));
+        return Err(Fault::new(what, "write unix:/path/app.sock, with :/http/path behind if need be"));
     }
     if socket.contains([':', '{', '}', '?', '#']) || socket.chars().any(char::is_control) {
         let remedy = "write unix:/path/app.sock:/http/path";
-        return Err(Fault::new(
-            "has an odd character in the socket's path",
-            remedy,
-        ));
+        return Err(Fault::new("has an odd character in the socket's path", remedy));
     }
     if socket.len() > SOCKET_PATH_MAX {
         let what = "has a socket path above 107 bytes, which no kernel takes";
         return Err(Fault::new(what, "move the socket"));
     }
     Ok(AppUrl {
-        transport: Transport::Unix {
-            path: Path::new(socket).to_owned(),
-        },
+        transport: Transport::Unix { path: Path::new(socket).to_owned() },
         path_template: template(&target, placeholders)?,
     })
 }
@@ -221,13 +189,9 @@ fn template(target: &str, placeholders: &[&str]) -> Result<String, Fault> {
         };
         return Err(Fault::new("holds an unknown placeholder", remedy));
     }
-    let odd =
-        |c: char| !c.is_ascii_graphic() || matches!(c, '"' | '<' | '>' | '\\' | '^' | '`' | '|');
+    let odd = |c: char| !c.is_ascii_graphic() || matches!(c, '"' | '<' | '>' | '\\' | '^' | '`' | '|');
     if bare.contains(odd) {
-        return Err(Fault::new(
-            "has an odd character in its path",
-            "percent-encode it",
-        ));
+        return Err(Fault::new("has an odd character in its path", "percent-encode it"));
     }
     url::decode(&bare)?;
     Ok(target.to_owned())

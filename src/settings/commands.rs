@@ -30,8 +30,7 @@ impl Command {
     pub(super) fn needs(self, name: &str) -> bool {
         let log = matches!(name, "ONCE_LOG" | "ONCE_LOG_FORMAT");
         let kafka = name == "ONCE_KAFKA_BROKERS" || name.starts_with(properties::PREFIX);
-        let redis = name.starts_with("ONCE_REDIS_")
-            || matches!(name, "ONCE_KAFKA_GROUP" | "ONCE_DEDUP_NAMESPACE");
+        let redis = name.starts_with("ONCE_REDIS_") || matches!(name, "ONCE_KAFKA_GROUP" | "ONCE_DEDUP_NAMESPACE");
         match self {
             Self::Run => true,
             Self::Audit => log || kafka,
@@ -93,10 +92,7 @@ impl AuditSettings {
     ///
     /// # Errors
     /// Every problem at once; exit code [`Problems::EXIT_CODE`].
-    pub fn load(
-        vars: impl Iterator<Item = (OsString, OsString)>,
-        files: Files<'_>,
-    ) -> Result<Self, Problems> {
+    pub fn load(vars: impl Iterator<Item = (OsString, OsString)>, files: Files<'_>) -> Result<Self, Problems> {
         let mut read = Reader::gather(Command::Audit, vars, files);
         let kafka = kafka::connection(&mut read);
         super::relations::client(&mut read);
@@ -110,10 +106,7 @@ impl InspectSettings {
     ///
     /// # Errors
     /// Every problem at once; exit code [`Problems::EXIT_CODE`].
-    pub fn load(
-        vars: impl Iterator<Item = (OsString, OsString)>,
-        files: Files<'_>,
-    ) -> Result<Self, Problems> {
+    pub fn load(vars: impl Iterator<Item = (OsString, OsString)>, files: Files<'_>) -> Result<Self, Problems> {
         let mut read = Reader::gather(Command::Inspect, vars, files);
         let whole = Self::section(&mut read);
         read.finish(whole)
@@ -127,12 +120,7 @@ impl InspectSettings {
         let namespace = redis::namespace(read);
         let log = operating::log(read);
         group?;
-        Some(Self {
-            redis: redis?,
-            namespace: namespace?,
-            topics,
-            log: log?,
-        })
+        Some(Self { redis: redis?, namespace: namespace?, topics, log: log? })
     }
 }
 
@@ -141,10 +129,7 @@ impl RedriveSettings {
     ///
     /// # Errors
     /// Every problem at once; exit code [`Problems::EXIT_CODE`].
-    pub fn load(
-        vars: impl Iterator<Item = (OsString, OsString)>,
-        files: Files<'_>,
-    ) -> Result<Self, Problems> {
+    pub fn load(vars: impl Iterator<Item = (OsString, OsString)>, files: Files<'_>) -> Result<Self, Problems> {
         let mut read = Reader::gather(Command::Redrive, vars, files);
         let whole = Self::section(&mut read);
         read.finish(whole)
@@ -175,10 +160,7 @@ impl DemoSettings {
     ///
     /// # Errors
     /// Every problem at once; exit code [`Problems::EXIT_CODE`].
-    pub fn load(
-        vars: impl Iterator<Item = (OsString, OsString)>,
-        files: Files<'_>,
-    ) -> Result<Self, Problems> {
+    pub fn load(vars: impl Iterator<Item = (OsString, OsString)>, files: Files<'_>) -> Result<Self, Problems> {
         let mut read = Reader::gather(Command::Demo, vars, files);
         let log = operating::log(&mut read);
         read.finish(log.map(|log| Self { log }))

@@ -119,12 +119,8 @@ pub(super) fn section(read: &mut Reader) -> Option<Delivery> {
     let id_reuse = read.required("ONCE_ID_REUSE", id_reuse);
     let sequence = read.required("ONCE_SEQUENCE", sequence_sources);
     let gap_grace = read.required("ONCE_GAP_GRACE", units::duration);
-    let max_in_flight = read.required("ONCE_MAX_IN_FLIGHT", |text| {
-        units::count(text, 1, IN_FLIGHT_MAX)
-    });
-    let max_open_records = read.required("ONCE_MAX_OPEN_RECORDS", |text| {
-        units::count(text, 1, OPEN_RECORDS_MAX)
-    });
+    let max_in_flight = read.required("ONCE_MAX_IN_FLIGHT", |text| units::count(text, 1, IN_FLIGHT_MAX));
+    let max_open_records = read.required("ONCE_MAX_OPEN_RECORDS", |text| units::count(text, 1, OPEN_RECORDS_MAX));
     let max_held_bytes = read.required("ONCE_MAX_HELD_BYTES", units::size);
     let max_message_bytes = read.required("ONCE_MAX_MESSAGE_BYTES", units::size);
     let retry_attempts = read.required("ONCE_RETRY_ATTEMPTS", retry_attempts);
@@ -153,30 +149,16 @@ pub(super) fn section(read: &mut Reader) -> Option<Delivery> {
 }
 
 fn ordering(text: &str) -> Result<Ordering, Fault> {
-    let words = [
-        ("key", Ordering::Key),
-        ("partition", Ordering::Partition),
-        ("none", Ordering::None),
-    ];
+    let words = [("key", Ordering::Key), ("partition", Ordering::Partition), ("none", Ordering::None)];
     units::word(text, &words)
 }
 
 fn id_reuse(text: &str) -> Result<IdReuse, Fault> {
-    units::word(
-        text,
-        &[
-            ("dead-letter", IdReuse::DeadLetter),
-            ("duplicate", IdReuse::Duplicate),
-        ],
-    )
+    units::word(text, &[("dead-letter", IdReuse::DeadLetter), ("duplicate", IdReuse::Duplicate)])
 }
 
 pub(super) fn in_doubt(text: &str) -> Result<InDoubt, Fault> {
-    let words = [
-        ("repeat", InDoubt::Repeat),
-        ("lookup", InDoubt::Lookup),
-        ("dead-letter", InDoubt::DeadLetter),
-    ];
+    let words = [("repeat", InDoubt::Repeat), ("lookup", InDoubt::Lookup), ("dead-letter", InDoubt::DeadLetter)];
     units::word(text, &words)
 }
 
@@ -191,17 +173,12 @@ fn budget(text: &str) -> Result<Option<u32>, Fault> {
     }
     let hinted = |fault: Fault| Fault::new(fault.what, format!("{}, or unlimited", fault.remedy));
     // Ten times the budget can be earned, so that must be countable too.
-    units::count(text, 1, u32::MAX / 10)
-        .map(Some)
-        .map_err(hinted)
+    units::count(text, 1, u32::MAX / 10).map(Some).map_err(hinted)
 }
 
 fn id_sources(text: &str) -> Result<Vec<IdSource>, Fault> {
     let entries = units::list(text)?;
-    let sources = entries
-        .iter()
-        .map(|entry| id_source(entry))
-        .collect::<Result<Vec<_>, _>>()?;
+    let sources = entries.iter().map(|entry| id_source(entry)).collect::<Result<Vec<_>, _>>()?;
     units::unique(&sources, &entries)?;
     let (_, before_last) = sources.split_last().unwrap_or((&IdSource::Position, &[]));
     if before_last.contains(&IdSource::Position) {
@@ -231,10 +208,7 @@ fn sequence_sources(text: &str) -> Result<Vec<SequenceSource>, Fault> {
         return Ok(Vec::new());
     }
     let entries = units::list(text)?;
-    let sources = entries
-        .iter()
-        .map(|entry| sequence_source(entry))
-        .collect::<Result<Vec<_>, _>>()?;
+    let sources = entries.iter().map(|entry| sequence_source(entry)).collect::<Result<Vec<_>, _>>()?;
     units::unique(&sources, &entries)?;
     Ok(sources)
 }
@@ -244,29 +218,20 @@ fn sequence_source(entry: &str) -> Result<SequenceSource, Fault> {
         None if entry == "cloudevents" => Ok(SequenceSource::CloudEvents),
         None if entry == "off" => Err(Fault::new("mixes off with sources", "write off alone")),
         Some(("header", names)) => match names.split_once('/') {
-            Some((producer, number)) if !number.contains('/') => Ok(SequenceSource::Header {
-                producer: header(producer)?,
-                number: header(number)?,
-            }),
-            _ => Err(Fault::new(
-                "does not name two headers",
-                "write header:PRODUCER/NUMBER",
-            )),
+            Some((producer, number)) if !number.contains('/') => {
+                Ok(SequenceSource::Header { producer: header(producer)?, number: header(number)? })
+            }
+            _ => Err(Fault::new("does not name two headers", "write header:PRODUCER/NUMBER")),
         },
         Some(("json", pointers)) => match pointers.split_once('|') {
-            Some((producer, number)) if !number.contains('|') => Ok(SequenceSource::Json {
-                producer: pointer(producer)?,
-                number: pointer(number)?,
-            }),
-            _ => Err(Fault::new(
-                "does not hold two pointers",
-                "write json:/producer|/number",
-            )),
+            Some((producer, number)) if !number.contains('|') => {
+                Ok(SequenceSource::Json { producer: pointer(producer)?, number: pointer(number)? })
+            }
+            _ => Err(Fault::new("does not hold two pointers", "write json:/producer|/number")),
         },
         _ => {
             let what = format!("holds the unknown source {}", quoted(entry, false));
-            let remedy =
-                "write header:PRODUCER/NUMBER, cloudevents, json:/producer|/number, or off";
+            let remedy = "write header:PRODUCER/NUMBER, cloudevents, json:/producer|/number, or off";
             Err(Fault::new(what, remedy))
         }
     }
@@ -283,16 +248,9 @@ fn header(name: &str) -> Result<String, Fault> {
 fn pointer(text: &str) -> Result<String, Fault> {
     let remedy = "write a JSON pointer such as /order/id (~ as ~0, / as ~1)";
     if !text.is_empty() && !text.starts_with('/') {
-        return Err(Fault::new(
-            "has a JSON pointer that does not begin with /",
-            remedy,
-        ));
+        return Err(Fault::new("has a JSON pointer that does not begin with /", remedy));
     }
-    if text
-        .split('~')
-        .skip(1)
-        .any(|rest| !rest.starts_with(['0', '1']))
-    {
+    if text.split('~').skip(1).any(|rest| !rest.starts_with(['0', '1'])) {
         return Err(Fault::new("has a JSON pointer with a broken ~", remedy));
     }
     Ok(text.to_owned())

@@ -15,9 +15,9 @@ const FILE_MAX: usize = 1 << 20;
 pub(super) fn value(path: &str, files: Files<'_>) -> Result<String, Fault> {
     let shown = shown_path(path);
     match files(Path::new(path)) {
-        Ok(bytes) => text(bytes).map_err(|fault| {
-            Fault::new(format!("names {shown}, which {}", fault.what), fault.remedy)
-        }),
+        Ok(bytes) => {
+            text(bytes).map_err(|fault| Fault::new(format!("names {shown}, which {}", fault.what), fault.remedy))
+        }
         Err(error) => {
             // The kind only: an error's own text may come from anywhere.
             let what = format!("names {shown}, which cannot be read: {}", error.kind());
@@ -52,12 +52,6 @@ fn text(bytes: Vec<u8>) -> Result<String, Fault> {
 
 /// A path as a problem may show it: a secret pasted instead of a path does not look like one.
 fn shown_path(path: &str) -> String {
-    let looks_like_path = ["/", "./", "../"]
-        .iter()
-        .any(|start| path.starts_with(start));
-    if looks_like_path {
-        quoted(path, false)
-    } else {
-        "something that is no absolute path (not shown)".to_owned()
-    }
+    let looks_like_path = ["/", "./", "../"].iter().any(|start| path.starts_with(start));
+    if looks_like_path { quoted(path, false) } else { "something that is no absolute path (not shown)".to_owned() }
 }

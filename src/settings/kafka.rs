@@ -108,10 +108,7 @@ struct Properties(Vec<(&'static Property, SecretString)>);
 impl Properties {
     fn of(&self, client: Client) -> impl Iterator<Item = (&'static str, &str)> {
         let fits = move |own: Client| own == client || own == Client::Both;
-        let own = self
-            .0
-            .iter()
-            .filter(move |(property, _)| fits(property.client));
+        let own = self.0.iter().filter(move |(property, _)| fits(property.client));
         own.map(|(property, value)| (property.name, value.expose().as_str()))
     }
 }
@@ -129,35 +126,18 @@ impl fmt::Debug for Properties {
 pub(super) fn connection(read: &mut Reader) -> Option<Connection> {
     let brokers = read.required("ONCE_KAFKA_BROKERS", brokers);
     let properties = properties(read);
-    Some(Connection {
-        brokers: brokers?,
-        properties,
-    })
+    Some(Connection { brokers: brokers?, properties })
 }
 
 pub(super) fn section(read: &mut Reader) -> Option<Kafka> {
     let connection = connection(read);
     let topics = read.required("ONCE_KAFKA_TOPICS", topics);
     let group = read.required("ONCE_KAFKA_GROUP", name);
-    let start = read.required("ONCE_START", |text| {
-        units::word(
-            text,
-            &[("earliest", Start::Earliest), ("latest", Start::Latest)],
-        )
-    });
-    let on_loss = read.required("ONCE_ON_LOSS", |text| {
-        units::word(
-            text,
-            &[("continue", OnLoss::Continue), ("stop", OnLoss::Stop)],
-        )
-    });
-    Some(Kafka {
-        connection: connection?,
-        topics: topics?,
-        group: group?,
-        start: start?,
-        on_loss: on_loss?,
-    })
+    let start = read
+        .required("ONCE_START", |text| units::word(text, &[("earliest", Start::Earliest), ("latest", Start::Latest)]));
+    let on_loss = read
+        .required("ONCE_ON_LOSS", |text| units::word(text, &[("continue", OnLoss::Continue), ("stop", OnLoss::Stop)]));
+    Some(Kafka { connection: connection?, topics: topics?, group: group?, start: start?, on_loss: on_loss? })
 }
 
 /// Each broker `host[:port]`, with or without the client's own `ssl://` and the like in front.
@@ -194,9 +174,7 @@ pub(super) fn topics(text: &str) -> Result<Topics, Fault> {
         }
         topic(entry)?;
     }
-    Ok(Topics::List(
-        entries.into_iter().map(str::to_owned).collect(),
-    ))
+    Ok(Topics::List(entries.into_iter().map(str::to_owned).collect()))
 }
 
 fn pattern(text: &str) -> Result<Topics, Fault> {
@@ -204,10 +182,7 @@ fn pattern(text: &str) -> Result<Topics, Fault> {
     let internal = ["__consumer_offsets", "__transaction_state"];
     if internal.iter().any(|topic| compiled.matches(topic)) {
         let what = "would also consume internal and dead-letter topics";
-        return Err(Fault::new(
-            what,
-            "name the topics, or give a narrower pattern",
-        ));
+        return Err(Fault::new(what, "name the topics, or give a narrower pattern"));
     }
     Ok(Topics::Pattern(text.to_owned()))
 }
@@ -247,9 +222,7 @@ fn properties(read: &mut Reader) -> Properties {
             read.problem(&variable, fault);
             continue;
         }
-        let twin = taken
-            .iter()
-            .find(|(other, _)| other.canonical() == property.canonical());
+        let twin = taken.iter().find(|(other, _)| other.canonical() == property.canonical());
         if let Some((other, _)) = twin {
             let what = format!("sets the same property as {}", other.variable());
             read.problem(&variable, Fault::new(what, "set only one of the two"));

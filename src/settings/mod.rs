@@ -66,10 +66,7 @@ impl Settings {
     ///
     /// # Errors
     /// Every problem at once; exit code [`Problems::EXIT_CODE`].
-    pub fn load(
-        vars: impl Iterator<Item = (OsString, OsString)>,
-        files: Files<'_>,
-    ) -> Result<Self, Problems> {
+    pub fn load(vars: impl Iterator<Item = (OsString, OsString)>, files: Files<'_>) -> Result<Self, Problems> {
         let mut read = Reader::gather(Command::Run, vars, files);
         let whole = Self::section(&mut read);
         relations::all(&mut read);
@@ -81,9 +78,7 @@ impl Settings {
     /// # Errors
     /// As [`Self::load`].
     pub fn from_pairs(pairs: &[(&str, &str)]) -> Result<Self, Problems> {
-        let vars = pairs
-            .iter()
-            .map(|(name, value)| (name.into(), value.into()));
+        let vars = pairs.iter().map(|(name, value)| (name.into(), value.into()));
         Self::load(vars, &|_: &Path| Err(io::ErrorKind::NotFound.into()))
     }
 
@@ -93,13 +88,7 @@ impl Settings {
         let app = app::section(read);
         let delivery = delivery::section(read);
         let operating = operating::section(read);
-        Some(Self {
-            kafka: kafka?,
-            redis: redis?,
-            app: app?,
-            delivery: delivery?,
-            operating: operating?,
-        })
+        Some(Self { kafka: kafka?, redis: redis?, app: app?, delivery: delivery?, operating: operating? })
     }
 }
 

@@ -56,25 +56,13 @@ pub(super) fn section(read: &mut Reader) -> Option<Operating> {
 
 pub(super) fn log(read: &mut Reader) -> Option<Log> {
     let filter = read.required("ONCE_LOG", filter);
-    let format = read.optional("ONCE_LOG_FORMAT", |text| {
-        units::word(
-            text,
-            &[("json", LogFormat::Json), ("text", LogFormat::Text)],
-        )
-    });
-    Some(Log {
-        filter: filter?,
-        format,
-    })
+    let format = read
+        .optional("ONCE_LOG_FORMAT", |text| units::word(text, &[("json", LogFormat::Json), ("text", LogFormat::Text)]));
+    Some(Log { filter: filter?, format })
 }
 
 fn address(text: &str) -> Result<SocketAddr, Fault> {
-    let bad = |_| {
-        Fault::new(
-            "is not an address with a port",
-            "write such as 0.0.0.0:9600 or [::]:9600",
-        )
-    };
+    let bad = |_| Fault::new("is not an address with a port", "write such as 0.0.0.0:9600 or [::]:9600");
     text.parse().map_err(bad)
 }
 

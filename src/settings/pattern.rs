@@ -38,10 +38,7 @@ impl Pattern {
         if text.chars().count() > LENGTH_MAX {
             return Err(fault("is too long for a pattern"));
         }
-        let mut parser = Parser {
-            rest: text.chars().collect(),
-            at: 0,
-        };
+        let mut parser = Parser { rest: text.chars().collect(), at: 0 };
         let node = parser.either(0)?;
         match parser.peek() {
             None => Ok(Self(node)),
@@ -61,9 +58,7 @@ impl Node {
     /// Where a match can end that begins at one of `from`.
     fn ends(&self, text: &[char], from: &BTreeSet<usize>) -> BTreeSet<usize> {
         let step = |fits: &dyn Fn(char) -> bool| {
-            let fitting = from
-                .iter()
-                .filter(|&&at| text.get(at).is_some_and(|c| fits(*c)));
+            let fitting = from.iter().filter(|&&at| text.get(at).is_some_and(|c| fits(*c)));
             fitting.map(|at| at + 1).collect()
         };
         match self {
@@ -73,11 +68,7 @@ impl Node {
                 step(&|c| ranges.iter().any(|(low, high)| (*low..=*high).contains(&c)) != *negated)
             }
             Self::Start => from.iter().copied().filter(|at| *at == 0).collect(),
-            Self::End => from
-                .iter()
-                .copied()
-                .filter(|at| *at == text.len())
-                .collect(),
+            Self::End => from.iter().copied().filter(|at| *at == text.len()).collect(),
             Self::Sequence(nodes) => {
                 let mut at = from.clone();
                 for node in nodes {
@@ -85,21 +76,12 @@ impl Node {
                 }
                 at
             }
-            Self::Either(nodes) => nodes
-                .iter()
-                .flat_map(|node| node.ends(text, from))
-                .collect(),
+            Self::Either(nodes) => nodes.iter().flat_map(|node| node.ends(text, from)).collect(),
             Self::Repeat(node, least, most) => node.repeated(text, from, *least, *most),
         }
     }
 
-    fn repeated(
-        &self,
-        text: &[char],
-        from: &BTreeSet<usize>,
-        least: usize,
-        most: Option<usize>,
-    ) -> BTreeSet<usize> {
+    fn repeated(&self, text: &[char], from: &BTreeSet<usize>, least: usize, most: Option<usize>) -> BTreeSet<usize> {
         let mut at = from.clone();
         for _ in 0..least {
             at = self.ends(text, &at);
@@ -182,18 +164,13 @@ impl Parser {
             Some('[') => self.class(),
             Some('(') => {
                 let inner = self.either(depth + 1)?;
-                if self.take(')') {
-                    Ok(inner)
-                } else {
-                    Err(fault("leaves a group open"))
-                }
+                if self.take(')') { Ok(inner) } else { Err(fault("leaves a group open")) }
             }
             Some('\\') => self.escape(),
             Some('*' | '+' | '?' | '{') => Err(fault("repeats nothing")),
-            Some(',') => Err(Fault::new(
-                "holds a comma, which no topic does",
-                "give one pattern, such as ^(orders|payments)$",
-            )),
+            Some(',') => {
+                Err(Fault::new("holds a comma, which no topic does", "give one pattern, such as ^(orders|payments)$"))
+            }
             Some(c) => Ok(Node::Literal(c)),
             None => Err(fault("ends too early")),
         }
@@ -201,9 +178,7 @@ impl Parser {
 
     fn escape(&mut self) -> Result<Node, Fault> {
         match self.next() {
-            Some(c)
-                if c.is_ascii_punctuation() && c != '<' && c != '>' && c != '`' && c != '\'' =>
-            {
+            Some(c) if c.is_ascii_punctuation() && c != '<' && c != '>' && c != '`' && c != '\'' => {
                 Ok(Node::Literal(c))
             }
             Some(_) => Err(Fault::new(
@@ -260,11 +235,7 @@ impl Parser {
     fn counted(&mut self) -> Result<(usize, Option<usize>), Fault> {
         let broken = || fault("holds a broken {m,n}");
         let least = self.number().ok_or_else(broken)?;
-        let most = if self.take(',') {
-            self.number()
-        } else {
-            Some(least)
-        };
+        let most = if self.take(',') { self.number() } else { Some(least) };
         if !self.take('}') || least > REPEAT_MAX {
             return Err(broken());
         }
@@ -285,10 +256,7 @@ impl Parser {
 }
 
 fn fault(what: &str) -> Fault {
-    Fault::new(
-        what,
-        "write a POSIX extended expression, such as ^orders-[a-z]+$",
-    )
+    Fault::new(what, "write a POSIX extended expression, such as ^orders-[a-z]+$")
 }
 
 #[cfg(test)]

@@ -67,10 +67,7 @@ pub(super) struct Fault {
 impl Fault {
     /// A fault whose words hold nothing of a secret value.
     pub(super) fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self {
-            what: what.into(),
-            remedy: remedy.into(),
-        }
+        Self { what: what.into(), remedy: remedy.into() }
     }
 }
 
@@ -106,11 +103,7 @@ mod tests {
             ("hunter2", true, "the value (not shown)".to_owned()),
             ("http://u:p@h/", false, "the value (not shown)".to_owned()),
             ("http://h/?token=t", false, "\"http://h/?...\"".to_owned()),
-            (
-                "-----BEGIN PRIVATE KEY-----",
-                false,
-                "the value (not shown)".to_owned(),
-            ),
+            ("-----BEGIN PRIVATE KEY-----", false, "the value (not shown)".to_owned()),
             (long.as_str(), false, format!("\"{}\"...", "x".repeat(120))),
         ];
         for (value, secret, shown) in cases {
@@ -120,11 +113,8 @@ mod tests {
 
     #[test]
     fn a_control_character_in_a_name_does_not_forge_a_line() {
-        let problem = Problem {
-            variable: "ONCE_A\nB".to_owned(),
-            what: "is unknown".to_owned(),
-            remedy: "remove it".to_owned(),
-        };
+        let problem =
+            Problem { variable: "ONCE_A\nB".to_owned(), what: "is unknown".to_owned(), remedy: "remove it".to_owned() };
         assert_eq!(problem.to_string().lines().count(), 1);
     }
 }

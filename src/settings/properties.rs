@@ -84,14 +84,8 @@ impl Property {
             }
             Int(least, most) => match value.parse::<i64>() {
                 Ok(n) if (least..=most).contains(&n) => Ok(()),
-                Ok(_) => Err(Fault::new(
-                    "is out of range",
-                    format!("write {least} to {most}"),
-                )),
-                Err(_) => Err(Fault::new(
-                    "is not an integer",
-                    format!("write {least} to {most}"),
-                )),
+                Ok(_) => Err(Fault::new("is out of range", format!("write {least} to {most}"))),
+                Err(_) => Err(Fault::new("is not an integer", format!("write {least} to {most}"))),
             },
         }
     }
@@ -101,24 +95,15 @@ impl Property {
 /// and no two properties share a variable.
 pub(super) fn by_variable(variable: &str) -> Option<&'static Property> {
     static INDEX: LazyLock<HashMap<String, Property>> = LazyLock::new(|| {
-        let rows = KNOWN.iter().map(|&(name, client, shape)| Property {
-            name,
-            client,
-            shape,
-        });
-        rows.map(|property| (property.variable(), property))
-            .collect()
+        let rows = KNOWN.iter().map(|&(name, client, shape)| Property { name, client, shape });
+        rows.map(|property| (property.variable(), property)).collect()
     });
     INDEX.get(variable)
 }
 
 /// The properties that may be set, in the order of their names.
 pub(super) fn settable() -> impl Iterator<Item = Property> {
-    let rows = KNOWN.iter().map(|&(name, client, shape)| Property {
-        name,
-        client,
-        shape,
-    });
+    let rows = KNOWN.iter().map(|&(name, client, shape)| Property { name, client, shape });
     rows.filter(|property| property.refusal().is_none())
 }
 
@@ -128,41 +113,17 @@ pub(super) fn settable() -> impl Iterator<Item = Property> {
 const OWNED: &[(&str, &str)] = &[
     ("metadata.broker.list", "set ONCE_KAFKA_BROKERS"),
     ("group.id", "set ONCE_KAFKA_GROUP"),
-    (
-        "auto.commit.enable",
-        "unset it: only low water is committed",
-    ),
-    (
-        "enable.auto.offset.store",
-        "unset it: only low water is committed",
-    ),
+    ("auto.commit.enable", "unset it: only low water is committed"),
+    ("enable.auto.offset.store", "unset it: only low water is committed"),
     ("auto.offset.reset", "set ONCE_START or ONCE_ON_LOSS"),
-    (
-        "request.required.acks",
-        "unset it: dead letters need all acknowledgements",
-    ),
+    ("request.required.acks", "unset it: dead letters need all acknowledgements"),
     ("enable.idempotence", "unset it"),
-    (
-        "isolation.level",
-        "unset it: aborted records are never read",
-    ),
-    (
-        "offset.store.method",
-        "unset it: offsets belong to the group",
-    ),
+    ("isolation.level", "unset it: aborted records are never read"),
+    ("offset.store.method", "unset it: offsets belong to the group"),
     ("offset.store.path", "unset it: offsets belong to the group"),
-    (
-        "delivery.report.only.error",
-        "unset it: a dead letter waits for its acknowledgement",
-    ),
-    (
-        "transactional.id",
-        "unset it: dead letters are not sent in transactions",
-    ),
-    (
-        "enabled_events",
-        "unset it: it would take the place of callbacks",
-    ),
+    ("delivery.report.only.error", "unset it: a dead letter waits for its acknowledgement"),
+    ("transactional.id", "unset it: dead letters are not sent in transactions"),
+    ("enabled_events", "unset it: it would take the place of callbacks"),
     ("log.queue", "unset it: it would swallow the client's log"),
     ("log_level", "set ONCE_LOG"),
 ];
@@ -196,14 +157,8 @@ const ALIASES: &[(&str, &str)] = &[
     ("max.partition.fetch.bytes", "fetch.message.max.bytes"),
     ("retries", "message.send.max.retries"),
     ("sasl.mechanism", "sasl.mechanisms"),
-    (
-        "sasl.oauthbearer.client.credentials.client.id",
-        "sasl.oauthbearer.client.id",
-    ),
-    (
-        "sasl.oauthbearer.client.credentials.client.secret",
-        "sasl.oauthbearer.client.secret",
-    ),
+    ("sasl.oauthbearer.client.credentials.client.id", "sasl.oauthbearer.client.id"),
+    ("sasl.oauthbearer.client.credentials.client.secret", "sasl.oauthbearer.client.secret"),
 ];
 
 /// Every property of librdkafka 2.12.1, from its CONFIGURATION.md.
@@ -408,12 +363,7 @@ mod tests {
     #[test]
     fn no_two_properties_share_a_variable() {
         for &(name, client, shape) in KNOWN {
-            let variable = Property {
-                name,
-                client,
-                shape,
-            }
-            .variable();
+            let variable = Property { name, client, shape }.variable();
             assert_eq!(by_variable(&variable).map(|p| p.name), Some(name));
         }
     }
@@ -422,9 +372,7 @@ mod tests {
     fn every_property_that_may_be_set_is_known_to_the_linked_client() {
         // A wrong value is another answer than a name that does not exist.
         let is_unknown = |name: &str| {
-            let answer = rdkafka::ClientConfig::new()
-                .set(name, "?")
-                .create_native_config();
+            let answer = rdkafka::ClientConfig::new().set(name, "?").create_native_config();
             answer.is_err_and(|error| error.to_string().contains("No such configuration property"))
         };
         assert!(is_unknown("no.such.property"));

@@ -31,16 +31,8 @@ pub(super) struct Reader {
 impl Reader {
     /// Takes in every `ONCE_*` variable; names that the command does not need are checked for
     /// spelling only.
-    pub(super) fn gather(
-        command: Command,
-        vars: impl Iterator<Item = (OsString, OsString)>,
-        files: Files<'_>,
-    ) -> Self {
-        let mut reader = Self {
-            texts: HashMap::new(),
-            named: BTreeSet::new(),
-            problems: Vec::new(),
-        };
+    pub(super) fn gather(command: Command, vars: impl Iterator<Item = (OsString, OsString)>, files: Files<'_>) -> Self {
+        let mut reader = Self { texts: HashMap::new(), named: BTreeSet::new(), problems: Vec::new() };
         let mut direct = BTreeMap::new();
         let mut from_files = BTreeMap::new();
         // Sorted, so that the answer does not depend on the environment's order.
@@ -93,11 +85,7 @@ impl Reader {
     }
 
     /// The text of a variable, parsed; `None` when it is not set or was refused, which is noted.
-    pub(super) fn optional<T>(
-        &mut self,
-        name: &str,
-        parse: impl FnOnce(&str) -> Result<T, Fault>,
-    ) -> Option<T> {
+    pub(super) fn optional<T>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, Fault>) -> Option<T> {
         let text = self.texts.get(&key(name))?;
         match parse(text) {
             Ok(value) => Some(value),
@@ -111,11 +99,7 @@ impl Reader {
     }
 
     /// Like [`Self::optional`] for a relation: a text that does not parse was already noted.
-    pub(super) fn peek<T>(
-        &self,
-        name: &str,
-        parse: impl FnOnce(&str) -> Result<T, Fault>,
-    ) -> Option<T> {
+    pub(super) fn peek<T>(&self, name: &str, parse: impl FnOnce(&str) -> Result<T, Fault>) -> Option<T> {
         parse(self.texts.get(&key(name))?).ok()
     }
 
@@ -126,13 +110,8 @@ impl Reader {
 
     /// The variables of Kafka properties that are set, sorted by name.
     pub(super) fn properties(&self) -> Vec<(String, &'static Property)> {
-        let named = self
-            .named
-            .iter()
-            .filter(|name| self.texts.contains_key(&key(name)));
-        named
-            .filter_map(|name| Some((name.clone(), properties::by_variable(name)?)))
-            .collect()
+        let named = self.named.iter().filter(|name| self.texts.contains_key(&key(name)));
+        named.filter_map(|name| Some((name.clone(), properties::by_variable(name)?))).collect()
     }
 
     /// Notes a problem; its words must hold nothing of a secret.
@@ -142,11 +121,7 @@ impl Reader {
         } else {
             identify(name).map_or(table::TABLE.len(), |known| table::rank(&known.base))
         };
-        let problem = Problem {
-            variable: name.to_owned(),
-            what: fault.what,
-            remedy: fault.remedy,
-        };
+        let problem = Problem { variable: name.to_owned(), what: fault.what, remedy: fault.remedy };
         self.problems.push((rank, problem));
     }
 
@@ -163,10 +138,7 @@ impl Reader {
     }
 
     /// The variables whose name begins with `ONCE_`, sorted; a name that is not UTF-8 is a problem.
-    fn own_names(
-        &mut self,
-        vars: impl Iterator<Item = (OsString, OsString)>,
-    ) -> BTreeMap<String, OsString> {
+    fn own_names(&mut self, vars: impl Iterator<Item = (OsString, OsString)>) -> BTreeMap<String, OsString> {
         let mut own = BTreeMap::new();
         for (name, value) in vars {
             if !name.as_encoded_bytes().starts_with(b"ONCE_") {
@@ -213,9 +185,7 @@ impl Reader {
     fn layer(&mut self, set: BTreeMap<String, String>) {
         let mut defaults = table::TABLE.iter().filter_map(default_of);
         let built = defaults
-            .try_fold(Config::builder(), |builder, (name, text)| {
-                builder.set_default(key(name), text)
-            })
+            .try_fold(Config::builder(), |builder, (name, text)| builder.set_default(key(name), text))
             .and_then(|builder| {
                 let set = Environment::default().source(Some(set.into_iter().collect()));
                 builder.add_source(set).build()
@@ -224,10 +194,7 @@ impl Reader {
         match built {
             Ok(texts) => self.texts = texts,
             // Cannot happen with known names and texts; its words might quote a value, so none are shown.
-            Err(_) => self.problem(
-                "ONCE_*",
-                Fault::new("cannot be read", "report this as a bug"),
-            ),
+            Err(_) => self.problem("ONCE_*", Fault::new("cannot be read", "report this as a bug")),
         }
     }
 }
@@ -235,16 +202,10 @@ impl Reader {
 /// The variable that a name sets, directly or as a `_FILE` twin; `None` when there is no such.
 fn identify(name: &str) -> Option<Known> {
     if name != table::PROPERTY_ROW && secrecy(name).is_some() {
-        return Some(Known {
-            base: name.to_owned(),
-            is_file: false,
-        });
+        return Some(Known { base: name.to_owned(), is_file: false });
     }
     let base = name.strip_suffix("_FILE")?;
-    secrecy(base)?.then(|| Known {
-        base: base.to_owned(),
-        is_file: true,
-    })
+    secrecy(base)?.then(|| Known { base: base.to_owned(), is_file: true })
 }
 
 /// Whether the variable of that exact name holds a secret; `None` when there is none.

@@ -70,9 +70,7 @@ pub(super) fn reach(read: &mut Reader) -> Option<Reach> {
         store: store?,
         timeout: timeout?,
         ca,
-        identity: cert
-            .zip(key)
-            .map(|(cert, key)| ClientIdentity { cert, key }),
+        identity: cert.zip(key).map(|(cert, key)| ClientIdentity { cert, key }),
         allow_eviction: allow_eviction?,
     })
 }
@@ -98,10 +96,7 @@ pub(super) fn section(read: &mut Reader) -> Option<Redis> {
     let dedup_window = read.required("ONCE_DEDUP_WINDOW", units::positive_duration);
     let own_lease = read.required("ONCE_LEASE", lease);
     let on_history_loss = read.required("ONCE_ON_HISTORY_LOSS", |text| {
-        let words = [
-            ("continue", OnHistoryLoss::Continue),
-            ("pause", OnHistoryLoss::Pause),
-        ];
+        let words = [("continue", OnHistoryLoss::Continue), ("pause", OnHistoryLoss::Pause)];
         units::word(text, &words)
     });
     Some(Redis {
@@ -142,8 +137,5 @@ fn pem(text: &str, marker: &str, thing: &str) -> Result<SecretString, Fault> {
         return Ok(Secret::new(text.to_owned()));
     }
     let what = format!("is not a PEM that holds {thing}");
-    Err(Fault::new(
-        what,
-        "give the PEM itself, or its path by the _FILE twin",
-    ))
+    Err(Fault::new(what, "give the PEM itself, or its path by the _FILE twin"))
 }

@@ -31,12 +31,8 @@ pub(super) fn all(read: &mut Reader) {
 /// Relations between properties of the Kafka client.
 pub(super) fn client(read: &mut Reader) {
     if protocol_is_consumer(read) {
-        let forbidden = [
-            "SESSION_TIMEOUT_MS",
-            "PARTITION_ASSIGNMENT_STRATEGY",
-            "HEARTBEAT_INTERVAL_MS",
-            "GROUP_PROTOCOL_TYPE",
-        ];
+        let forbidden =
+            ["SESSION_TIMEOUT_MS", "PARTITION_ASSIGNMENT_STRATEGY", "HEARTBEAT_INTERVAL_MS", "GROUP_PROTOCOL_TYPE"];
         for short in forbidden {
             let name = format!("{}{short}", properties::PREFIX);
             if read.is_named(&name) {
@@ -52,36 +48,18 @@ pub(super) fn client(read: &mut Reader) {
     if let (Some((session, set)), Some((heartbeat, heartbeat_set))) = (session, heartbeat)
         && session <= heartbeat
     {
-        let name = if set || !heartbeat_set {
-            "SESSION_TIMEOUT_MS"
-        } else {
-            "HEARTBEAT_INTERVAL_MS"
-        };
-        let what = format!(
-            "gives a session timeout of {session} ms, not above the heartbeat of {heartbeat} ms"
-        );
+        let name = if set || !heartbeat_set { "SESSION_TIMEOUT_MS" } else { "HEARTBEAT_INTERVAL_MS" };
+        let what = format!("gives a session timeout of {session} ms, not above the heartbeat of {heartbeat} ms");
         let remedy = "keep the heartbeat at a third of the session timeout";
-        read.problem(
-            &format!("{}{name}", properties::PREFIX),
-            Fault::new(what, remedy),
-        );
+        read.problem(&format!("{}{name}", properties::PREFIX), Fault::new(what, remedy));
     }
     if let (Some((session, set)), Some((poll, _))) = (session, poll)
         && poll < session
     {
-        let name = if set {
-            "SESSION_TIMEOUT_MS"
-        } else {
-            "MAX_POLL_INTERVAL_MS"
-        };
-        let what = format!(
-            "gives a session timeout of {session} ms, above max.poll.interval.ms of {poll} ms"
-        );
+        let name = if set { "SESSION_TIMEOUT_MS" } else { "MAX_POLL_INTERVAL_MS" };
+        let what = format!("gives a session timeout of {session} ms, above max.poll.interval.ms of {poll} ms");
         let remedy = "keep max.poll.interval.ms at least at the session timeout";
-        read.problem(
-            &format!("{}{name}", properties::PREFIX),
-            Fault::new(what, remedy),
-        );
+        read.problem(&format!("{}{name}", properties::PREFIX), Fault::new(what, remedy));
     }
 }
 
@@ -134,53 +112,29 @@ fn timeouts(read: &mut Reader) {
 }
 
 /// Notes a problem with `low` when it does not stand to `high` as it must.
-fn compare(
-    read: &mut Reader,
-    low: &str,
-    high: &str,
-    holds: fn(Duration, Duration) -> bool,
-    must: &str,
-) {
+fn compare(read: &mut Reader, low: &str, high: &str, holds: fn(Duration, Duration) -> bool, must: &str) {
     let (Some(is), Some(limit)) = (duration(read, low), duration(read, high)) else {
         return;
     };
     if !holds(is, limit) {
-        let what = format!(
-            "is {}, and must be {must} {high}, which is {}",
-            show_duration(is),
-            show_duration(limit)
-        );
+        let what = format!("is {}, and must be {must} {high}, which is {}", show_duration(is), show_duration(limit));
         read.problem(low, Fault::new(what, format!("lower it, or raise {high}")));
     }
 }
 
 /// A duration as its own section reads it.
 fn duration(read: &Reader, name: &str) -> Option<Duration> {
-    if name == "ONCE_LEASE" {
-        read.peek(name, redis::lease)
-    } else {
-        read.peek(name, units::positive_duration)
-    }
+    if name == "ONCE_LEASE" { read.peek(name, redis::lease) } else { read.peek(name, units::positive_duration) }
 }
 
 fn sizes(read: &mut Reader) {
     let (message, held) = ("ONCE_MAX_MESSAGE_BYTES", "ONCE_MAX_HELD_BYTES");
-    let (Some(is), Some(limit)) = (
-        read.peek(message, units::size),
-        read.peek(held, units::size),
-    ) else {
+    let (Some(is), Some(limit)) = (read.peek(message, units::size), read.peek(held, units::size)) else {
         return;
     };
     if is > limit {
-        let what = format!(
-            "is {}, and must be at most {held}, which is {}",
-            show_size(is),
-            show_size(limit)
-        );
-        read.problem(
-            message,
-            Fault::new(what, format!("lower it, or raise {held}")),
-        );
+        let what = format!("is {}, and must be at most {held}, which is {}", show_size(is), show_size(limit));
+        read.problem(message, Fault::new(what, format!("lower it, or raise {held}")));
     }
 }
 
@@ -214,10 +168,7 @@ fn doubt(read: &mut Reader) {
     };
     if !read.is_named(needed) {
         let what = format!("is not set, and ONCE_IN_DOUBT={word} needs it");
-        read.problem(
-            needed,
-            Fault::new(what, "set it, or choose another ONCE_IN_DOUBT"),
-        );
+        read.problem(needed, Fault::new(what, "set it, or choose another ONCE_IN_DOUBT"));
     }
 }
 

@@ -9,8 +9,7 @@ use super::url::{self, Node, Parts};
 
 const REDIS_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
-const SCHEMES: &str =
-    "redis, rediss, redis+sentinel, rediss+sentinel, redis+cluster, rediss+cluster";
+const SCHEMES: &str = "redis, rediss, redis+sentinel, rediss+sentinel, redis+cluster, rediss+cluster";
 
 /// Where the store is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,28 +48,12 @@ pub enum Store {
 impl fmt::Display for Store {
     /// Where it is, without credentials: for logs and `check`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |nodes: &[Node]| {
-            nodes
-                .iter()
-                .map(Node::to_string)
-                .collect::<Vec<_>>()
-                .join(",")
-        };
+        let list = |nodes: &[Node]| nodes.iter().map(Node::to_string).collect::<Vec<_>>().join(",");
         match self {
             Self::Memory => f.write_str("memory:"),
             Self::Single { node, db, access } => write!(f, "{}://{node}/{db}", access.scheme()),
-            Self::Sentinel {
-                sentinels,
-                master,
-                db,
-                access,
-            } => {
-                write!(
-                    f,
-                    "{}+sentinel://{}/{master}/{db}",
-                    access.scheme(),
-                    list(sentinels)
-                )
+            Self::Sentinel { sentinels, master, db, access } => {
+                write!(f, "{}+sentinel://{}/{master}/{db}", access.scheme(), list(sentinels))
             }
             Self::Cluster { nodes, access } => {
                 write!(f, "{}+cluster://{}", access.scheme(), list(nodes))
@@ -112,29 +95,20 @@ pub(super) fn parse(text: &str) -> Result<Store, Fault> {
         "rediss+sentinel" => sentinel(&parts, access(&parts, true)?),
         "redis+cluster" => cluster(&parts, access(&parts, false)?),
         "rediss+cluster" => cluster(&parts, access(&parts, true)?),
-        _ => Err(Fault::new(
-            "has an odd scheme",
-            format!("write one of {SCHEMES}, or memory:"),
-        )),
+        _ => Err(Fault::new("has an odd scheme", format!("write one of {SCHEMES}, or memory:"))),
     }
 }
 
 fn access(parts: &Parts<'_>, tls: bool) -> Result<Access, Fault> {
     let Some(userinfo) = parts.userinfo else {
-        return Ok(Access {
-            tls,
-            ..Access::default()
-        });
+        return Ok(Access { tls, ..Access::default() });
     };
     let Some((username, password)) = userinfo.split_once(':') else {
         let remedy = "write user:password@, or :password@ for the default user";
         return Err(Fault::new("has a user without a password", remedy));
     };
     if password.is_empty() {
-        return Err(Fault::new(
-            "has an empty password",
-            "write it, or leave out the user",
-        ));
+        return Err(Fault::new("has an empty password", "write it, or leave out the user"));
     }
     let username = url::decode(username)?;
     Ok(Access {
@@ -162,12 +136,7 @@ fn sentinel(parts: &Parts<'_>, access: Access) -> Result<Store, Fault> {
         let remedy = "write redis+sentinel://host:port,host:port/master-name";
         return Err(Fault::new("names no master", remedy));
     }
-    Ok(Store::Sentinel {
-        sentinels,
-        master: url::decode(master)?,
-        db: database(db)?,
-        access,
-    })
+    Ok(Store::Sentinel { sentinels, master: url::decode(master)?, db: database(db)?, access })
 }
 
 fn cluster(parts: &Parts<'_>, access: Access) -> Result<Store, Fault> {

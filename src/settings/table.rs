@@ -30,39 +30,19 @@ pub struct Variable {
 pub const PROPERTY_ROW: &str = "ONCE_KAFKA_PROPERTY_<NAME>";
 
 const fn required(name: &'static str, help: &'static str) -> Variable {
-    Variable {
-        name,
-        preset: Preset::Required,
-        secret: false,
-        help,
-    }
+    Variable { name, preset: Preset::Required, secret: false, help }
 }
 
 const fn preset(name: &'static str, text: &'static str, help: &'static str) -> Variable {
-    Variable {
-        name,
-        preset: Preset::Text(text),
-        secret: false,
-        help,
-    }
+    Variable { name, preset: Preset::Text(text), secret: false, help }
 }
 
 const fn unset(name: &'static str, shown: &'static str, help: &'static str) -> Variable {
-    Variable {
-        name,
-        preset: Preset::Unset(shown),
-        secret: false,
-        help,
-    }
+    Variable { name, preset: Preset::Unset(shown), secret: false, help }
 }
 
 const fn secret(name: &'static str, preset: Preset, help: &'static str) -> Variable {
-    Variable {
-        name,
-        preset,
-        secret: true,
-        help,
-    }
+    Variable { name, preset, secret: true, help }
 }
 
 /// Every variable, in the order in which problems are listed.
@@ -158,11 +138,7 @@ pub fn help() -> String {
 }
 
 fn meaning(variable: &Variable) -> String {
-    if variable.secret {
-        format!("{}; or `{}_FILE`", variable.help, variable.name)
-    } else {
-        variable.help.to_owned()
-    }
+    if variable.secret { format!("{}; or `{}_FILE`", variable.help, variable.name) } else { variable.help.to_owned() }
 }
 
 #[cfg(test)]
@@ -175,10 +151,7 @@ mod tests {
         let rows: Vec<&str> = text.lines().skip(2).collect();
         assert_eq!(rows.len(), TABLE.len());
         for (row, variable) in rows.iter().zip(TABLE) {
-            assert!(
-                row.starts_with(&format!("| `{}` | ", variable.name)),
-                "{row}"
-            );
+            assert!(row.starts_with(&format!("| `{}` | ", variable.name)), "{row}");
             assert_eq!(row.replace("\\|", "").matches('|').count(), 4, "{row}");
         }
         assert_eq!(help().lines().count(), TABLE.len());

@@ -5,21 +5,10 @@ use std::time::Duration;
 use super::problems::{Fault, quoted};
 
 /// Duration units with their length in milliseconds, shortest first.
-const DURATION_UNITS: [(&str, u64); 5] = [
-    ("ms", 1),
-    ("s", 1_000),
-    ("m", 60_000),
-    ("h", 3_600_000),
-    ("d", 86_400_000),
-];
+const DURATION_UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// Size units in bytes, smallest first.
-const SIZE_UNITS: [(&str, u64); 4] = [
-    ("B", 1),
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
-];
+const SIZE_UNITS: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
 
 /// The longest duration, in milliseconds: a hundred years, far inside what Redis takes as an expiry.
 const DURATION_MAX_MS: u64 = 36_500 * 86_400_000;
@@ -127,10 +116,7 @@ fn scaled(text: &str, units: &[(&str, u64)], most: u64, remedy: &str) -> Result<
     let Some((_, scale)) = units.iter().find(|(name, _)| *name == unit) else {
         return Err(Fault::new("has no known unit", remedy));
     };
-    let value = number
-        .parse::<u64>()
-        .ok()
-        .and_then(|n| n.checked_mul(*scale));
+    let value = number.parse::<u64>().ok().and_then(|n| n.checked_mul(*scale));
     match value {
         Some(value) if value <= most => Ok(value),
         _ => {
@@ -147,14 +133,8 @@ mod tests {
 
     #[test]
     fn durations_take_an_integer_and_a_unit_and_nothing_else() {
-        let good = [
-            ("0s", 0),
-            ("500ms", 500),
-            ("30s", 30_000),
-            ("2m", 120_000),
-            ("24h", 86_400_000),
-            ("7d", 604_800_000),
-        ];
+        let good =
+            [("0s", 0), ("500ms", 500), ("30s", 30_000), ("2m", 120_000), ("24h", 86_400_000), ("7d", 604_800_000)];
         for (text, ms) in good {
             assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
         }
@@ -175,26 +155,14 @@ mod tests {
             ("18446744073709551615d", "is above 36500d"),
         ];
         for (text, what) in bad {
-            assert_eq!(
-                duration(text).map_err(|f| f.what),
-                Err(what.to_owned()),
-                "{text}"
-            );
+            assert_eq!(duration(text).map_err(|f| f.what), Err(what.to_owned()), "{text}");
         }
-        assert_eq!(
-            positive_duration("0ms").map_err(|f| f.what),
-            Err("is zero".to_owned())
-        );
+        assert_eq!(positive_duration("0ms").map_err(|f| f.what), Err("is zero".to_owned()));
     }
 
     #[test]
     fn sizes_take_an_integer_and_a_binary_unit_and_nothing_else() {
-        let good = [
-            ("1B", 1),
-            ("2KiB", 2048),
-            ("64MiB", 64 << 20),
-            ("1GiB", 1 << 30),
-        ];
+        let good = [("1B", 1), ("2KiB", 2048), ("64MiB", 64 << 20), ("1GiB", 1 << 30)];
         for (text, bytes) in good {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
@@ -207,11 +175,7 @@ mod tests {
             ("99999999999999999999B", "is above 1024GiB"),
         ];
         for (text, what) in bad {
-            assert_eq!(
-                size(text).map_err(|f| f.what),
-                Err(what.to_owned()),
-                "{text}"
-            );
+            assert_eq!(size(text).map_err(|f| f.what), Err(what.to_owned()), "{text}");
         }
     }
 

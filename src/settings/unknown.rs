@@ -21,25 +21,18 @@ pub(super) fn fault(name: &str, value: &OsStr) -> Fault {
     }
     if name.starts_with("ONCE_KAFKA_PROPERTY_SASL_JAAS_CONFIG") {
         let remedy = "set ONCE_KAFKA_PROPERTY_SASL_USERNAME and ONCE_KAFKA_PROPERTY_SASL_PASSWORD";
-        return Fault::new(
-            "is a property of Java's client, unknown to librdkafka",
-            remedy,
-        );
+        return Fault::new("is a property of Java's client, unknown to librdkafka", remedy);
     }
     Fault::new("is unknown", format!("did you mean {}?", nearest(name)))
 }
 
 /// The real name with the fewest edits; ties go to the first in the table.
 fn nearest(name: &str) -> String {
-    let bare = name
-        .strip_prefix("ONCE_KAFKA_")
-        .map(|rest| format!("{}{rest}", properties::PREFIX));
+    let bare = name.strip_prefix("ONCE_KAFKA_").map(|rest| format!("{}{rest}", properties::PREFIX));
     if let Some(meant) = bare.filter(|meant| properties::by_variable(meant).is_some()) {
         return meant;
     }
-    let rows = table::TABLE
-        .iter()
-        .filter(|row| row.name != table::PROPERTY_ROW);
+    let rows = table::TABLE.iter().filter(|row| row.name != table::PROPERTY_ROW);
     let plain = rows.flat_map(|row| {
         let twin = row.secret.then(|| format!("{}_FILE", row.name));
         [Some(row.name.to_owned()), twin].into_iter().flatten()
@@ -49,10 +42,7 @@ fn nearest(name: &str) -> String {
         let twin = property.secret().then(|| format!("{name}_FILE"));
         [Some(name), twin].into_iter().flatten()
     });
-    plain
-        .chain(client)
-        .min_by_key(|real| strsim::damerau_levenshtein(real, name))
-        .unwrap_or_default()
+    plain.chain(client).min_by_key(|real| strsim::damerau_levenshtein(real, name)).unwrap_or_default()
 }
 
 /// Whether Kubernetes injects such a variable for a Service whose name begins with `once`.
@@ -63,11 +53,8 @@ fn is_service_link(name: &str, value: &OsStr) -> bool {
         let known = ["_TCP", "_UDP", "_SCTP"];
         digits > 0 && known.iter().any(|p| protocol.starts_with(p))
     };
-    let is_address = value.to_str().is_some_and(|text| {
-        ["tcp://", "udp://", "sctp://"]
-            .iter()
-            .any(|p| text.starts_with(p))
-    });
+    let is_address =
+        value.to_str().is_some_and(|text| ["tcp://", "udp://", "sctp://"].iter().any(|p| text.starts_with(p)));
     name.ends_with("_SERVICE_HOST")
         || name.contains("_SERVICE_PORT")
         || name == "ONCE_PORT"
@@ -86,18 +73,9 @@ mod tests {
             ("ONCE_APP_URI", "ONCE_APP_URL?"),
             ("ONCE_KAFKA_BROKER", "ONCE_KAFKA_BROKERS?"),
             ("ONCE_REDIS_URL_FIEL", "ONCE_REDIS_URL_FILE?"),
-            (
-                "ONCE_KAFKA_PROPERTY_SASL_PASWORD",
-                "ONCE_KAFKA_PROPERTY_SASL_PASSWORD?",
-            ),
-            (
-                "ONCE_KAFKA_PROPERTY_SASL_PASSWORD_FILES",
-                "ONCE_KAFKA_PROPERTY_SASL_PASSWORD_FILE?",
-            ),
-            (
-                "ONCE_KAFKA_SASL_PASSWORD",
-                "ONCE_KAFKA_PROPERTY_SASL_PASSWORD?",
-            ),
+            ("ONCE_KAFKA_PROPERTY_SASL_PASWORD", "ONCE_KAFKA_PROPERTY_SASL_PASSWORD?"),
+            ("ONCE_KAFKA_PROPERTY_SASL_PASSWORD_FILES", "ONCE_KAFKA_PROPERTY_SASL_PASSWORD_FILE?"),
+            ("ONCE_KAFKA_SASL_PASSWORD", "ONCE_KAFKA_PROPERTY_SASL_PASSWORD?"),
             ("ONCE_KAFKA_PROPERTY_SASL_JAAS_CONFIG", "SASL_USERNAME"),
             ("ONCE_LEASE_FILE", "set ONCE_LEASE"),
             ("ONCE_PORT", "enableServiceLinks: false"),

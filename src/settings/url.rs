@@ -18,14 +18,8 @@ impl Node {
     /// Whether it stays on this machine: `localhost`, `127.0.0.0/8` or `::1`.
     pub fn is_loopback(&self) -> bool {
         self.host.eq_ignore_ascii_case("localhost")
-            || self
-                .host
-                .parse::<Ipv4Addr>()
-                .is_ok_and(|ip| ip.is_loopback())
-            || self
-                .host
-                .parse::<Ipv6Addr>()
-                .is_ok_and(|ip| ip.is_loopback())
+            || self.host.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
+            || self.host.parse::<Ipv6Addr>().is_ok_and(|ip| ip.is_loopback())
     }
 }
 
@@ -56,10 +50,7 @@ pub(super) fn split(text: &str) -> Result<Parts<'_>, Fault> {
         return Err(Fault::new("is not a URL", "begin it with a scheme and ://"));
     };
     if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err(Fault::new(
-            "holds white space or a control character",
-            "percent-encode it",
-        ));
+        return Err(Fault::new("holds white space or a control character", "percent-encode it"));
     }
     if rest.contains('#') {
         return Err(Fault::new("has a fragment", "remove it, or write # as %23"));
@@ -73,13 +64,7 @@ pub(super) fn split(text: &str) -> Result<Parts<'_>, Fault> {
         Some((userinfo, authority)) => (Some(userinfo), authority),
         None => (None, authority),
     };
-    Ok(Parts {
-        scheme,
-        userinfo,
-        authority,
-        path,
-        query,
-    })
+    Ok(Parts { scheme, userinfo, authority, path, query })
 }
 
 /// Reads `host`, `host:port` or `[v6]:port`.
@@ -97,10 +82,7 @@ pub(super) fn node(text: &str, default_port: u16) -> Result<Node, Fault> {
         None => text.split_at(text.find(':').unwrap_or(text.len())),
     };
     if host.is_empty() {
-        return Err(Fault::new(
-            "has no host",
-            "write the host's name or address",
-        ));
+        return Err(Fault::new("has no host", "write the host's name or address"));
     }
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
     if !host.chars().all(legal) {
@@ -115,10 +97,7 @@ pub(super) fn node(text: &str, default_port: u16) -> Result<Node, Fault> {
     if port == 0 {
         return Err(Fault::new("has a bad port", "write a port from 1 to 65535"));
     }
-    Ok(Node {
-        host: host.to_owned(),
-        port,
-    })
+    Ok(Node { host: host.to_owned(), port })
 }
 
 /// Reads a comma-separated list of nodes, each once.
@@ -166,15 +145,10 @@ mod tests {
             ("[fe80::1]:7000", "[fe80::1]:7000"),
         ];
         for (text, shown) in cases {
-            assert_eq!(
-                node(text, 6379).map(|n| n.to_string()),
-                Ok(shown.to_owned())
-            );
+            assert_eq!(node(text, 6379).map(|n| n.to_string()), Ok(shown.to_owned()));
         }
-        let bad = [
-            "", ":6379", "h:", "h:0", "h:65536", "h:+1", "h:1:2", "[::1", "[::1]x", "[zz]:1",
-            "ho st", "h%41", "::1",
-        ];
+        let bad =
+            ["", ":6379", "h:", "h:0", "h:65536", "h:+1", "h:1:2", "[::1", "[::1]x", "[zz]:1", "ho st", "h%41", "::1"];
         for text in bad {
             assert!(node(text, 6379).is_err(), "{text}");
         }
@@ -195,10 +169,7 @@ mod tests {
             ("169.254.169.254", false),
         ];
         for (host, expected) in cases {
-            let node = Node {
-                host: host.to_owned(),
-                port: 1,
-            };
+            let node = Node { host: host.to_owned(), port: 1 };
             assert_eq!(node.is_loopback(), expected, "{host}");
         }
     }

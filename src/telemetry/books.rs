@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::labels::{RetryReason, Verdict};
+use super::labels::RetryReason;
 use crate::domain::reasons::{
     CommitResult, DeadLetterReason, DuplicateCause, HistoryExtent, LossCause, Outcome, PauseReason,
 };
 use crate::domain::record::{Topic, TopicPartition};
+use crate::domain::verdict::Verdict;
 
 /// What is counted for one topic, since the process began.
 #[derive(Clone, Copy, Debug, Default)]

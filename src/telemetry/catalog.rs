@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::labels::{RetryReason, Verdict};
+use super::labels::RetryReason;
 use crate::domain::reasons::{
     CommitResult, DeadLetterReason, DuplicateCause, HistoryExtent, LossCause, Outcome, PauseReason,
 };
+use crate::domain::verdict::Verdict;
 
 /// What stands before every name.
 pub const PREFIX: &str = "kafka_once_";

@@ -8,11 +8,12 @@ use prometheus::{Histogram, HistogramOpts, Registry, TEXT_FORMAT, TextEncoder};
 use super::books::{Books, ProcessBook, Snapshot, TopicBook};
 use super::catalog::{self, Family};
 use super::exposition::BooksCollector;
-use super::labels::{RetryReason, Verdict};
+use super::labels::RetryReason;
 use crate::domain::reasons::{
     CommitResult, DeadLetterReason, DuplicateCause, HistoryExtent, LossCause, Outcome, PauseReason,
 };
 use crate::domain::record::{Topic, TopicPartition};
+use crate::domain::verdict::Verdict;
 
 /// The media type of [`Metrics::render`]: Prometheus' text format 0.0.4.
 pub const METRICS_CONTENT_TYPE: &str = TEXT_FORMAT;

@@ -18,7 +18,7 @@ pub(super) fn step(life: Life, event: Event, scene: &Scene) -> (Life, Effects) {
         (State::LookingUp { hold }, Event::LookedUpApplied) => mark_done(life, hold),
         (State::LookingUp { hold }, Event::LookedUpAbsent) => {
             let hold = Hold { in_doubt: false, doubt_until: UnixMillis(0), ..hold };
-            ready(Life { waits: 0, ..life }, hold, scene)
+            ready(Life { waits: 0, ..life }, hold)
         }
         (State::LookingUp { hold }, Event::LookedUpUnclear) => wait(life, hold, None, scene),
         (State::HeldByOther { .. }, Event::Timer) => ask(Life { waited: true, ..life }, scene),
@@ -83,11 +83,11 @@ fn next_attempt(life: Life, hold: Hold, scene: &Scene) -> (Life, Effects) {
     } else if hold.sent {
         renew(life, hold, scene)
     } else {
-        ready(life, hold, scene)
+        ready(life, hold)
     }
 }
 
-fn ready(life: Life, hold: Hold, scene: &Scene) -> (Life, Effects) {
+fn ready(life: Life, hold: Hold) -> (Life, Effects) {
     let life = life.to(State::Claimed { hold });
     if life.leaving { release(life, hold) } else { (life, Effects::one(Effect::Ready)) }
 }
@@ -99,7 +99,7 @@ fn answered(life: Life, hold: Hold, judgement: Judgement, scene: &Scene) -> (Lif
         Verdict::Failed => spend_retry(life, hold, scene),
         Verdict::Unknown => spend_retry(life, in_doubt(hold), scene),
         Verdict::Overloaded => wait(life, hold, judgement.retry_after, scene),
-        Verdict::Unavailable => ready(life, Hold { sent: false, ..hold }, scene),
+        Verdict::Unavailable => ready(life, Hold { sent: false, ..hold }),
     }
 }
 
@@ -116,7 +116,7 @@ fn spend_retry(life: Life, hold: Hold, scene: &Scene) -> (Life, Effects) {
     } else if scene.rules.retry.exhausted(hold.retries) {
         dead_letter(life, DeadLetterReason::Exhausted, Some(hold), scene)
     } else {
-        let pause = scene.rules.retry.delay(hold.retries.saturating_sub(1), scene.chance);
+        let pause = scene.rules.retry.delay(hold.retries, scene.chance);
         (life.to(State::BackingOff { hold }), Effects::one(Effect::Wake(pause)))
     }
 }
@@ -133,7 +133,7 @@ fn wait(life: Life, hold: Hold, retry_after: Option<Duration>, scene: &Scene) ->
 
 /// The next wait in a row that spends no retry.
 fn pause(life: Life, scene: &Scene) -> (Life, Duration) {
-    let pause = scene.rules.retry.delay(life.waits, scene.chance);
+    let pause = scene.rules.retry.delay(life.waits.saturating_add(1), scene.chance);
     (Life { waits: life.waits.saturating_add(1), ..life }, pause)
 }
 
@@ -154,12 +154,7 @@ fn mark_dead(life: Life, reason: DeadLetterReason, hold: Hold) -> (Life, Effects
 }
 
 /// It cannot go to the app (any more). `hold`: the claim that the dead mark will replace; `None` when the ID is not ours.
-pub(super) fn dead_letter(
-    life: Life,
-    reason: DeadLetterReason,
-    hold: Option<Hold>,
-    scene: &Scene,
-) -> (Life, Effects) {
+pub(super) fn dead_letter(life: Life, reason: DeadLetterReason, hold: Option<Hold>, scene: &Scene) -> (Life, Effects) {
     if life.leaving && !life.is_sending() {
         return match hold {
             Some(hold) => release(life, hold),

@@ -17,7 +17,7 @@ pub(super) fn step(life: Life, event: Event, scene: &Scene) -> (Life, Effects) {
         (State::Claiming { mine }, Event::Was(stored)) => judge(life, mine, stored, scene),
         (State::HeldByOther { found }, Event::Alive(false)) => stale(life, found, scene),
         (State::HeldByOther { .. }, Event::Alive(true)) => waited_for_other(life, scene),
-        (State::TakingOver { hold } | State::Renewing { hold }, Event::Replaced) => won(life, hold, scene),
+        (State::TakingOver { hold } | State::Renewing { hold }, Event::Replaced) => won(life, hold),
         (State::TakingOver { hold }, Event::NotReplaced(stored)) => judge(life, hold.value(&life), stored, scene),
         (State::Renewing { .. }, Event::NotReplaced(stored)) => overtaken(life, stored, scene),
         (State::Marking { hold }, Event::Was(before)) => {
@@ -49,7 +49,16 @@ fn claim(life: &Life, before: Spent, in_doubt: bool, scene: &Scene) -> Hold {
         deadline: latest_deadline(scene).max(doubt_until),
     };
     let session = scene.session;
-    Hold { session, written, written_in_doubt: in_doubt, sent: false, retries, in_doubt, doubt_until, request_deadline: UnixMillis(0) }
+    Hold {
+        session,
+        written,
+        written_in_doubt: in_doubt,
+        sent: false,
+        retries,
+        in_doubt,
+        doubt_until,
+        request_deadline: UnixMillis(0),
+    }
 }
 
 /// What a claim says of its request's deadline before it is sent: one timeout to wait for a slot, one to be answered.
@@ -63,12 +72,12 @@ fn judge(life: Life, mine: ClaimValue, stored: Stored, scene: &Scene) -> (Life, 
     match stored {
         Stored::Nothing if taken_over => ask(life, scene),
         Stored::Nothing => match held(mine, &life, scene) {
-            Some(hold) => won(life, hold, scene),
+            Some(hold) => won(life, hold),
             None => life.ignore(),
         },
         Stored::Foreign => dead_letter(life, DeadLetterReason::Unreadable, None, scene),
         Stored::Value(found) if found == mine => match held(mine, &life, scene) {
-            Some(hold) => won(life, hold, scene), // an earlier reply was lost
+            Some(hold) => won(life, hold), // an earlier reply was lost
             None => life.ignore(),
         },
         Stored::Value(found) => judge_found(life, found, scene),
@@ -130,7 +139,7 @@ fn doubted_deadline(scene: &Scene) -> UnixMillis {
     scene.now.wall.after(scene.rules.app_timeout)
 }
 
-fn won(life: Life, hold: Hold, scene: &Scene) -> (Life, Effects) {
+fn won(life: Life, hold: Hold) -> (Life, Effects) {
     let life = life.to(State::Claimed { hold });
     if life.leaving { release(life, hold) } else { (life, Effects::one(Effect::Ready)) }
 }

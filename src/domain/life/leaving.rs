@@ -66,7 +66,11 @@ fn fenced(life: Life) -> (Life, Effects) {
 
 /// Gives a claim back by compare-and-set, so that the next owner need not wait for a lease and the attempts survive.
 pub(super) fn release(life: Life, hold: Hold) -> (Life, Effects) {
-    let value =
-        ClaimValue::Released { spent: hold.spent(), in_doubt: hold.in_doubt, position: life.position, digest: life.digest };
+    let value = ClaimValue::Released {
+        spent: hold.spent(),
+        in_doubt: hold.in_doubt,
+        position: life.position,
+        digest: life.digest,
+    };
     (life.to(State::Releasing), Effects::one(Effect::Replace { expected: hold.value(&life), value }))
 }

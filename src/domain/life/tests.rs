@@ -1,0 +1,343 @@
+//! A record's life as sentences: what happened, and what must follow.
+
+use super::*;
+use crate::domain::record::Offset;
+use crate::domain::time::Moment;
+use crate::domain::verdict::Verdict;
+
+const OURS: SessionId = SessionId([1; 16]);
+const OTHER: SessionId = SessionId([2; 16]);
+const PAYLOAD: Digest = Digest([7; 16]);
+const ANOTHER_PAYLOAD: Digest = Digest([8; 16]);
+const HERE: Position = Position { partition: 0, offset: Offset(5), timestamp: 1000 };
+const ELSEWHERE: Position = Position { partition: 1, offset: Offset(9), timestamp: 1000 };
+
+fn rules() -> Rules {
+    Rules {
+        app_timeout: Duration::from_secs(20),
+        retry: RetryPolicy {
+            attempts: Some(3),
+            backoff: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(30),
+        },
+        in_doubt: InDoubt::Repeat,
+        id_reuse: IdReuse::DeadLetter,
+        dead_letters: true,
+        longest_wait: Duration::from_secs(1),
+    }
+}
+
+/// Walks a life through events; keeps the effects of the last one.
+struct Walk {
+    life: Life,
+    rules: Rules,
+    session: SessionId,
+    wall: u64,
+    effects: Vec<Effect>,
+}
+
+impl Walk {
+    fn with(rules: Rules) -> Self {
+        let life = Life::new(HERE, PAYLOAD, false);
+        Self { life, rules, session: OURS, wall: 1_000_000, effects: Vec::new() }
+    }
+
+    fn new() -> Self {
+        Self::with(rules())
+    }
+
+    fn on(mut self, event: Event) -> Self {
+        let now = Now { moment: Moment(0), wall: UnixMillis(self.wall) };
+        let scene = Scene { rules: &self.rules, session: self.session, now, chance: 0.5 };
+        let (life, effects) = step(self.life, event, &scene);
+        (self.life, self.effects) = (life, effects.into_iter().collect());
+        self
+    }
+
+    fn claimed() -> Self {
+        Self::new().on(Event::Start).on(Event::Was(Stored::Nothing))
+    }
+
+    fn sending() -> Self {
+        Self::claimed().on(Event::Slot)
+    }
+
+    fn answered(self, verdict: Verdict) -> Self {
+        self.on(Event::Answered(Judgement { verdict, retry_after: None, status: None }))
+    }
+
+    fn effect(&self) -> Effect {
+        self.effects[0]
+    }
+
+    fn ended(&self) -> Option<End> {
+        match self.life.state {
+            State::Ended(end) => Some(end),
+            _ => None,
+        }
+    }
+
+    fn sent(&self) -> Option<(Delivery, u32)> {
+        self.effects.iter().find_map(|effect| match effect {
+            Effect::Send { delivery, attempt, .. } => Some((*delivery, *attempt)),
+            _ => None,
+        })
+    }
+
+    fn written(&self) -> ClaimValue {
+        match self.effect() {
+            Effect::Claim(value) | Effect::Mark(value) | Effect::Replace { value, .. } => value,
+            other => panic!("{other:?} writes nothing"),
+        }
+    }
+}
+
+fn claimed_by(session: SessionId, position: Position, attempt: u32) -> ClaimValue {
+    let spent = Spent { attempt, retries: 1, deadline: UnixMillis(5) };
+    ClaimValue::Claimed { session, spent, in_doubt: false, position, digest: PAYLOAD }
+}
+
+fn found(value: ClaimValue) -> Event {
+    Event::Was(Stored::Value(value))
+}
+
+#[test]
+fn a_new_message_is_claimed_sent_as_first_marked_and_delivered() {
+    let walk = Walk::new().on(Event::Start);
+    assert!(matches!(walk.effect(), Effect::Claim(ClaimValue::Claimed { session: OURS, .. })));
+    let walk = walk.on(Event::Was(Stored::Nothing));
+    assert_eq!(walk.effects, [Effect::Ready]);
+    let walk = walk.on(Event::Slot);
+    assert_eq!(walk.sent(), Some((Delivery::First, 1)));
+    let walk = walk.answered(Verdict::Accepted);
+    assert_eq!(walk.effects, [Effect::Mark(ClaimValue::Done { position: HERE, digest: PAYLOAD }), Effect::Accepted]);
+    let mine = claimed_by(OURS, HERE, 1);
+    assert_eq!(walk.on(found(mine)).ended(), Some(End::Delivered { overlap: false }));
+}
+
+#[test]
+fn what_stands_under_the_key_decides() {
+    let done = |position| ClaimValue::Done { position, digest: PAYLOAD };
+    let dead = ClaimValue::Dead { position: ELSEWHERE, digest: PAYLOAD };
+    let duplicate = |cause| Some(End::Duplicate { cause, reused: false });
+    let cases = [
+        ("done, same position", done(HERE), duplicate(DuplicateCause::Redelivery)),
+        ("done, another position", done(ELSEWHERE), duplicate(DuplicateCause::Producer)),
+        ("dead", dead, duplicate(DuplicateCause::Producer)),
+    ];
+    for (what, value, end) in cases {
+        assert_eq!(Walk::new().on(Event::Start).on(found(value)).ended(), end, "{what}");
+    }
+}
+
+#[test]
+fn a_claim_of_a_live_session_is_waited_for_and_then_settles_as_in_flight_duplicate() {
+    let walk = Walk::new().on(Event::Start).on(found(claimed_by(OTHER, ELSEWHERE, 1)));
+    assert_eq!(walk.effects, [Effect::AskAlive(OTHER)]);
+    let walk = walk.on(Event::Alive(true));
+    assert!(matches!(walk.effect(), Effect::Wake(wait) if wait <= rules().longest_wait));
+    let walk = walk.on(Event::Timer);
+    assert!(matches!(walk.effect(), Effect::Claim(_)), "asked again");
+    let walk = walk.on(found(ClaimValue::Done { position: ELSEWHERE, digest: PAYLOAD }));
+    assert_eq!(walk.ended(), Some(End::Duplicate { cause: DuplicateCause::InFlight, reused: false }));
+}
+
+#[test]
+fn a_dead_sessions_claim_is_taken_over_in_doubt_with_the_next_attempt() {
+    let theirs = claimed_by(OTHER, HERE, 4);
+    let walk = Walk::new().on(Event::Start).on(found(theirs)).on(Event::Alive(false));
+    assert!(matches!(walk.effect(), Effect::Replace { expected, .. } if expected == theirs));
+    let walk = walk.on(Event::Replaced).on(Event::Slot);
+    assert_eq!(walk.sent(), Some((Delivery::PossibleRepeat, 5)));
+}
+
+#[test]
+fn a_lost_reply_leaves_our_own_claim_ours_and_first() {
+    let walk = Walk::new().on(Event::Start);
+    let mine = walk.written();
+    assert_eq!(walk.on(found(mine)).on(Event::Slot).sent(), Some((Delivery::First, 1)));
+}
+
+#[test]
+fn a_claim_of_ours_without_an_open_record_is_stale() {
+    let walk = Walk::new().on(Event::Start).on(found(claimed_by(OURS, HERE, 1)));
+    assert_eq!(walk.effects, [Effect::AwaitTwin]);
+    let walk = walk.on(Event::NoTwin).on(Event::Replaced).on(Event::Slot);
+    assert_eq!(walk.sent(), Some((Delivery::PossibleRepeat, 2)));
+}
+
+#[test]
+fn the_same_id_with_another_payload_is_not_a_duplicate() {
+    let other = ClaimValue::Done { position: ELSEWHERE, digest: ANOTHER_PAYLOAD };
+    let walk = Walk::new().on(Event::Start).on(found(other));
+    assert_eq!(walk.effects, [Effect::DeadLetter { reason: DeadLetterReason::IdReuse, attempts: 0 }]);
+    let walk = walk.on(Event::LetterSent);
+    assert_eq!(walk.ended(), Some(End::DeadLettered(DeadLetterReason::IdReuse)), "and its mark is never touched");
+
+    let lenient = Rules { id_reuse: IdReuse::Duplicate, ..rules() };
+    let walk = Walk::with(lenient).on(Event::Start).on(found(other));
+    assert_eq!(walk.ended(), Some(End::Duplicate { cause: DuplicateCause::Producer, reused: true }));
+}
+
+#[test]
+fn each_verdict_has_its_consequence() {
+    let dead = |reason| Effect::DeadLetter { reason, attempts: 1 };
+    assert_eq!(Walk::sending().answered(Verdict::Refused).effect(), dead(DeadLetterReason::Refused));
+    for verdict in [Verdict::Failed, Verdict::Unknown, Verdict::Overloaded] {
+        let walk = Walk::sending().answered(verdict);
+        assert!(matches!(walk.effect(), Effect::Wake(_)), "{verdict}: tried again later");
+        let walk = walk.on(Event::Timer);
+        assert!(matches!(walk.effect(), Effect::Replace { .. }), "{verdict}: the next attempt is written first");
+        let delivery = if verdict == Verdict::Unknown { Delivery::PossibleRepeat } else { Delivery::First };
+        assert_eq!(walk.on(Event::Replaced).on(Event::Slot).sent(), Some((delivery, 2)), "{verdict}");
+    }
+    let walk = Walk::sending().answered(Verdict::Unavailable);
+    assert_eq!(walk.effects, [Effect::Ready], "nothing was sent");
+    assert_eq!(walk.on(Event::Slot).sent(), Some((Delivery::First, 1)), "so the number is still free");
+}
+
+#[test]
+fn doubt_survives_later_answers_that_are_certain() {
+    let again = |walk: Walk| walk.on(Event::Timer).on(Event::Replaced).on(Event::Slot);
+    let walk = again(Walk::sending().answered(Verdict::Unknown));
+    let walk = again(walk.answered(Verdict::Failed));
+    assert_eq!(walk.sent(), Some((Delivery::PossibleRepeat, 3)));
+}
+
+#[test]
+fn only_failed_and_unknown_answers_spend_retries_and_the_last_one_ends_on_the_dead_letter_topic() {
+    let mut walk = Walk::sending();
+    for verdict in [Verdict::Failed, Verdict::Overloaded, Verdict::Unknown, Verdict::Overloaded] {
+        walk = walk.answered(verdict).on(Event::Timer).on(Event::Replaced).on(Event::Slot);
+    }
+    let walk = walk.answered(Verdict::Failed);
+    assert_eq!(walk.effect(), Effect::DeadLetter { reason: DeadLetterReason::Exhausted, attempts: 5 });
+    let walk = walk.on(Event::LetterFailed);
+    assert!(matches!(walk.effect(), Effect::Wake(_)), "a dead-letter failure is backpressure");
+    let walk = walk.on(Event::Timer).on(Event::LetterSent);
+    assert_eq!(walk.effect(), Effect::Mark(ClaimValue::Dead { position: HERE, digest: PAYLOAD }));
+    let walk = walk.on(Event::Was(Stored::Nothing));
+    assert_eq!(walk.ended(), Some(End::DeadLettered(DeadLetterReason::Exhausted)));
+}
+
+#[test]
+fn without_a_dead_letter_topic_the_record_blocks_its_lane_until_an_operator_acts() {
+    let walk = Walk { rules: Rules { dead_letters: false, ..rules() }, ..Walk::sending() };
+    let walk = walk.answered(Verdict::Refused);
+    assert_eq!(walk.effects, [Effect::Blocked(DeadLetterReason::Refused)]);
+    let walk = walk.on(Event::Timer);
+    assert_eq!(walk.effects, []);
+    assert!(matches!(walk.on(Event::Unblock).effect(), Effect::Replace { .. }));
+}
+
+#[test]
+fn a_record_wanted_back_is_released_with_what_it_has_spent() {
+    let walk = Walk::sending().answered(Verdict::Failed).on(Event::Leave);
+    let ClaimValue::Released { spent, in_doubt, .. } = walk.written() else { panic!("{:?}", walk.effects) };
+    assert_eq!((spent.attempt, spent.retries, in_doubt), (1, 1, false));
+    assert_eq!(walk.on(Event::Replaced).ended(), Some(End::Released));
+
+    let released = ClaimValue::Released { spent, in_doubt: false, position: HERE, digest: PAYLOAD };
+    let next = Walk::new().on(Event::Start).on(found(released)).on(Event::Replaced).on(Event::Slot);
+    assert_eq!(next.sent(), Some((Delivery::First, 2)), "an answered attempt leaves no doubt");
+}
+
+#[test]
+fn a_late_answer_after_a_revoke_still_counts() {
+    let walk = Walk::sending().on(Event::Leave);
+    assert_eq!(walk.effects, []);
+    assert!(matches!(walk.answered(Verdict::Accepted).effect(), Effect::Mark(ClaimValue::Done { .. })));
+    let walk = Walk::sending().on(Event::Leave).answered(Verdict::Unknown);
+    assert!(matches!(walk.written(), ClaimValue::Released { in_doubt: true, .. }));
+}
+
+#[test]
+fn a_request_that_is_cut_off_is_released_in_doubt() {
+    let walk = Walk::sending().on(Event::CutOff);
+    assert!(matches!(walk.written(), ClaimValue::Released { in_doubt: true, .. }));
+}
+
+#[test]
+fn an_accepted_record_is_settled_at_the_deadline_though_its_mark_is_missing() {
+    let walk = Walk::sending().answered(Verdict::Accepted).on(Event::CutOff);
+    assert_eq!(walk.ended(), Some(End::Delivered { overlap: false }));
+}
+
+#[test]
+fn after_a_fence_what_was_sent_is_in_doubt_even_if_the_store_forgot_the_claim() {
+    let walk = Walk::sending().on(Event::Fenced);
+    assert_eq!(walk.effects, [Effect::Restart]);
+    let walk = Walk { session: OTHER, ..walk }.on(Event::Start).on(Event::Was(Stored::Nothing)).on(Event::Slot);
+    assert_eq!(walk.sent(), Some((Delivery::PossibleRepeat, 2)), "and its attempt number is not used twice");
+}
+
+#[test]
+fn a_claim_that_became_old_is_renewed_before_it_is_sent() {
+    let walk = Walk { wall: 1_000_000 + 30_000, ..Walk::claimed() }.on(Event::Slot);
+    let ClaimValue::Claimed { spent, .. } = walk.written() else { panic!("{:?}", walk.effects) };
+    assert_eq!(spent.attempt, 1, "nothing was sent under the old deadline");
+    assert_eq!(walk.on(Event::Replaced).on(Event::Slot).sent(), Some((Delivery::First, 1)));
+}
+
+#[test]
+fn in_doubt_the_app_is_asked_only_after_the_earlier_deadline_and_a_no_makes_it_first_again() {
+    let lookup = Rules { in_doubt: InDoubt::Lookup, ..rules() };
+    let theirs = ClaimValue::Claimed {
+        session: OTHER,
+        spent: Spent { attempt: 1, retries: 0, deadline: UnixMillis(1_005_000) },
+        in_doubt: false,
+        position: HERE,
+        digest: PAYLOAD,
+    };
+    let taken = Walk::with(lookup).on(Event::Start).on(found(theirs)).on(Event::Alive(false)).on(Event::Replaced);
+    let early = taken.on(Event::Slot);
+    assert_eq!(early.effects, [Effect::Wake(Duration::from_secs(5))]);
+    let asking = Walk { wall: 1_005_000, ..early.on(Event::Timer) }.on(Event::Slot);
+    assert_eq!(asking.effects, [Effect::LookUp]);
+    let absent = asking.on(Event::LookedUpAbsent).on(Event::Slot);
+    assert_eq!(absent.sent(), Some((Delivery::First, 2)));
+}
+
+#[test]
+fn a_lookup_that_says_applied_settles_without_a_request() {
+    let lookup = Rules { in_doubt: InDoubt::Lookup, ..rules() };
+    let walk = Walk::with(lookup).on(Event::Start).on(found(claimed_by(OTHER, HERE, 1))).on(Event::Alive(false));
+    let walk = walk.on(Event::Replaced).on(Event::Slot);
+    assert_eq!(walk.effects, [Effect::LookUp]);
+    assert!(matches!(walk.on(Event::LookedUpApplied).effect(), Effect::Mark(ClaimValue::Done { .. })));
+}
+
+#[test]
+fn in_doubt_a_person_decides_when_the_settings_say_so() {
+    let person = Rules { in_doubt: InDoubt::DeadLetter, ..rules() };
+    let walk = Walk::with(person).on(Event::Start).on(found(claimed_by(OTHER, HERE, 1))).on(Event::Alive(false));
+    let walk = walk.on(Event::Replaced).on(Event::Slot);
+    assert_eq!(walk.effect(), Effect::DeadLetter { reason: DeadLetterReason::InDoubt, attempts: 1 });
+}
+
+#[test]
+fn a_mark_over_another_sessions_claim_is_an_overlap() {
+    let marking = || Walk::sending().answered(Verdict::Accepted);
+    let cases = [
+        (Stored::Nothing, false),
+        (Stored::Value(claimed_by(OURS, HERE, 1)), false),
+        (Stored::Value(ClaimValue::Done { position: HERE, digest: PAYLOAD }), false),
+        (Stored::Value(claimed_by(OTHER, HERE, 2)), true),
+        (Stored::Value(claimed_by(OURS, ELSEWHERE, 1)), true),
+        (Stored::Foreign, true),
+    ];
+    for (before, overlap) in cases {
+        assert_eq!(marking().on(Event::Was(before)).ended(), Some(End::Delivered { overlap }), "{before:?}");
+    }
+}
+
+#[test]
+fn an_event_that_does_not_fit_changes_nothing() {
+    let late = [Event::Slot, Event::Timer, Event::Replaced, Event::LetterSent, Event::Alive(false), Event::NoTwin];
+    for event in late {
+        let before = Walk::sending();
+        let life = before.life;
+        let after = before.on(event);
+        assert_eq!((after.life, after.effects.len()), (life, 0), "{event:?}");
+    }
+}
