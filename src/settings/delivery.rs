@@ -1,5 +1,9 @@
 //! Delivery: order, identity, sequences, bounds, retries, doubt and dead letters.
 
+use crate::domain::identity::Source;
+use crate::domain::lanes::Ordering;
+use crate::domain::life::{IdReuse, InDoubt};
+
 use std::time::Duration;
 
 use super::problems::{Fault, quoted};
@@ -17,7 +21,7 @@ pub struct Delivery {
     /// Which records go one after another.
     pub ordering: Ordering,
     /// Where a message's ID stands; first match wins; never empty, `Position` only last.
-    pub message_id: Vec<IdSource>,
+    pub message_id: Vec<Source>,
     /// What becomes of an ID seen with another payload.
     pub id_reuse: IdReuse,
     /// Where producer and number stand; empty: sequences are not watched.
@@ -46,32 +50,6 @@ pub struct Delivery {
     pub dead_letter_budget: Option<u32>,
 }
 
-/// Which records go one after another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ordering {
-    /// Those with the same key, within a partition.
-    Key,
-    /// All of a partition.
-    Partition,
-    /// None.
-    None,
-}
-
-/// Where a message's ID stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum IdSource {
-    /// In the header of that name.
-    Header(String),
-    /// In `ce_source` and `ce_id`.
-    CloudEvents,
-    /// It is the record's key.
-    Key,
-    /// In the JSON value, at that RFC 6901 pointer (empty: the whole value).
-    JsonPointer(String),
-    /// It is topic, partition, offset and timestamp.
-    Position,
-}
-
 /// Where a producer and its number stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SequenceSource {
@@ -91,26 +69,6 @@ pub enum SequenceSource {
         /// Where the number stands.
         number: String,
     },
-}
-
-/// What becomes of an ID seen with another payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IdReuse {
-    /// The newcomer is dead-lettered.
-    DeadLetter,
-    /// The newcomer is a duplicate.
-    Duplicate,
-}
-
-/// What becomes of a record that may have had its effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InDoubt {
-    /// Forward it, marked.
-    Repeat,
-    /// Ask the app first.
-    Lookup,
-    /// Give it to a person.
-    DeadLetter,
 }
 
 pub(super) fn section(read: &mut Reader) -> Option<Delivery> {
@@ -176,25 +134,25 @@ fn budget(text: &str) -> Result<Option<u32>, Fault> {
     units::count(text, 1, u32::MAX / 10).map(Some).map_err(hinted)
 }
 
-fn id_sources(text: &str) -> Result<Vec<IdSource>, Fault> {
+fn id_sources(text: &str) -> Result<Vec<Source>, Fault> {
     let entries = units::list(text)?;
     let sources = entries.iter().map(|entry| id_source(entry)).collect::<Result<Vec<_>, _>>()?;
     units::unique(&sources, &entries)?;
-    let (_, before_last) = sources.split_last().unwrap_or((&IdSource::Position, &[]));
-    if before_last.contains(&IdSource::Position) {
+    let (_, before_last) = sources.split_last().unwrap_or((&Source::Position, &[]));
+    if before_last.contains(&Source::Position) {
         let what = "has position before its end, where nothing behind it is ever reached";
         return Err(Fault::new(what, "put position last"));
     }
     Ok(sources)
 }
 
-fn id_source(entry: &str) -> Result<IdSource, Fault> {
+fn id_source(entry: &str) -> Result<Source, Fault> {
     match entry.split_once(':') {
-        None if entry == "cloudevents" => Ok(IdSource::CloudEvents),
-        None if entry == "key" => Ok(IdSource::Key),
-        None if entry == "position" => Ok(IdSource::Position),
-        Some(("header", name)) => header(name).map(IdSource::Header),
-        Some(("json", at)) => pointer(at).map(IdSource::JsonPointer),
+        None if entry == "cloudevents" => Ok(Source::CloudEvents),
+        None if entry == "key" => Ok(Source::Key),
+        None if entry == "position" => Ok(Source::Position),
+        Some(("header", name)) => header(name).map(Source::Header),
+        Some(("json", at)) => pointer(at).map(Source::JsonPointer),
         _ => {
             let what = format!("holds the unknown source {}", quoted(entry, false));
             let remedy = "write header:NAME, cloudevents, key, json:/pointer or position";

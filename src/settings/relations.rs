@@ -5,12 +5,13 @@
 
 use std::time::Duration;
 
-use super::delivery::{self, InDoubt};
+use super::delivery;
 use super::problems::Fault;
 use super::properties;
 use super::reader::Reader;
 use super::units::{self, show_duration, show_size};
 use super::{app, kafka, redis};
+use crate::domain::life::InDoubt;
 
 /// What librdkafka takes when a property is not set, in milliseconds.
 const SESSION_TIMEOUT_MS: i64 = 45_000;

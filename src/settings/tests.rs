@@ -2,6 +2,9 @@
 
 mod malformed;
 
+use crate::domain::identity::Source;
+use crate::domain::lanes::Ordering;
+use crate::domain::life::InDoubt;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
@@ -124,7 +127,7 @@ fn defaults_are_those_of_the_design() {
     assert_eq!(settings.delivery.ordering, Ordering::Key);
     assert_eq!(
         settings.delivery.message_id,
-        [IdSource::Header("message-id".to_owned()), IdSource::CloudEvents, IdSource::Position]
+        [Source::Header("message-id".to_owned()), Source::CloudEvents, Source::Position]
     );
     assert_eq!(settings.delivery.sequence.len(), 2);
     assert_eq!(settings.delivery.max_held_bytes, 64 << 20);
@@ -200,7 +203,7 @@ fn app_urls_become_transports() {
 #[test]
 fn identity_and_sequence_lists_keep_their_order() {
     let ids = set("ONCE_MESSAGE_ID", "json:/order/id, key").unwrap().delivery.message_id;
-    assert_eq!(ids, [IdSource::JsonPointer("/order/id".to_owned()), IdSource::Key]);
+    assert_eq!(ids, [Source::JsonPointer("/order/id".to_owned()), Source::Key]);
     let sources = set("ONCE_SEQUENCE", "json:/p|/n,header:a/b").unwrap().delivery.sequence;
     let (producer, number) = ("/p".to_owned(), "/n".to_owned());
     let json = SequenceSource::Json { producer, number };
