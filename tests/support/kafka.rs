@@ -189,7 +189,7 @@ impl Broker {
             ])
             .args(["-cp", &class_path()])
             .args(["kafka.Kafka", "server.properties"])
-            .wipe(&self.dir)
+            .wipe(self.dir.parent().unwrap_or(&self.dir))
             .spawn()?;
         *lock(&self.process) = Some(process);
         Ok(())

@@ -119,7 +119,7 @@ pub fn partitions(bootstrap: &str, topic: &str) -> anyhow::Result<Vec<i32>> {
     let mut ids: Vec<i32> = found
         .partitions()
         .iter()
-        .map(|partition| partition.id())
+        .map(rdkafka::metadata::MetadataPartition::id)
         .collect();
     ids.sort_unstable();
     Ok(ids)
@@ -266,7 +266,7 @@ fn await_leaders(bootstrap: &str, topic: &str, count: usize) -> anyhow::Result<(
         let partitions = metadata
             .topics()
             .first()
-            .map(|topic| topic.partitions())
+            .map(rdkafka::metadata::MetadataTopic::partitions)
             .unwrap_or_default();
         if partitions.len() == count && partitions.iter().all(|partition| partition.leader() >= 0) {
             return Ok(());

@@ -163,8 +163,11 @@ impl<S: Wire> Connection<S> {
     /// Serves requests one after another until either side ends the connection.
     async fn run(mut self) -> io::Result<()> {
         while let Some(request) = self.read_request().await? {
+            let last = request
+                .header("Connection")
+                .is_some_and(|value| value.eq_ignore_ascii_case("close"));
             let answer = self.shared.handle(request).await;
-            if !self.write(answer).await? {
+            if !self.write(answer).await? || last {
                 break;
             }
         }
