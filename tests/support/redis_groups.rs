@@ -63,6 +63,11 @@ impl Sentinel {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// A value for `ONCE_REDIS_URL`.
+    pub fn url(&self) -> String {
+        format!("redis+sentinel://{}/{}", self.address(), Self::NAME)
+    }
+
     /// `HOST:PORT` of the primary as Sentinel sees it now.
     pub fn current_primary(&self) -> anyhow::Result<String> {
         let answer = self.cli(&["SENTINEL", "get-master-addr-by-name", Self::NAME])?;
@@ -140,6 +145,11 @@ impl Cluster {
             .map(Redis::address)
             .collect::<Vec<_>>()
             .join(",")
+    }
+
+    /// A value for `ONCE_REDIS_URL`.
+    pub fn url(&self) -> String {
+        format!("redis+cluster://{}", self.addresses())
     }
 
     /// Runs one command on the node that owns its keys.
