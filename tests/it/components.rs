@@ -4,14 +4,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
 use crate::support::audit::{Audit, Produced};
 use crate::support::process::Start;
-use crate::support::redis::{Data, Options};
+use crate::support::redis::{Data, Options, certify};
 use crate::support::redis_groups::{Cluster, Sentinel};
 use crate::support::sidecar::Metrics;
 use crate::support::topics::{self, Committed};
 use crate::support::wire;
-use crate::support::{self, Answer, Kafka, Ledger, Model, Producer, Record, Redis, Signal};
+use crate::support::{
+    self, Answer, Kafka, Ledger, Model, Producer, Record, Redis, Sidecar, Signal,
+};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -302,6 +307,50 @@ async fn the_ledger_wakes_asynchronous_tests_and_answers_lookups() -> anyhow::Re
     let ready =
         tokio::task::spawn_blocking(move || wire::request(&address, "GET", "/ready", b"", SOON));
     assert_eq!(ready.await??.status, 503);
+    Ok(())
+}
+
+#[test]
+fn the_ledger_listens_on_a_unix_socket_and_with_tls() -> anyhow::Result<()> {
+    use std::io::{Read, Write};
+    let dir = tempfile::tempdir()?;
+    let request = b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    let ok = b"HTTP/1.1 200";
+    let mut answer = [0; 12];
+
+    let socket = dir.path().join("app.sock");
+    let ledger = Ledger::start_unix(&socket)?;
+    assert_eq!(ledger.url("/a"), format!("unix:{}:/a", socket.display()));
+    let mut plain = std::os::unix::net::UnixStream::connect(&socket)?;
+    plain.write_all(request)?;
+    plain.read_exact(&mut answer)?;
+    assert_eq!(
+        (&answer, ledger.records().requests[0].body.as_slice()),
+        (ok, &b"abc"[..])
+    );
+
+    let certificates = certify(dir.path())?;
+    let ledger = Ledger::start_tls(&certificates)?;
+    let address = ledger.url("").trim_start_matches("https://").to_owned();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(&certificates.ca)?)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?;
+    let config = Arc::new(config.with_root_certificates(roots).with_no_client_auth());
+    let client = rustls::ClientConnection::new(config, "localhost".try_into()?)?;
+    let mut secret = rustls::StreamOwned::new(client, std::net::TcpStream::connect(address)?);
+    secret.write_all(request)?;
+    secret.read_exact(&mut answer)?;
+    assert_eq!((&answer, ledger.records().requests.len()), (ok, 1));
+    Ok(())
+}
+
+#[test]
+fn our_binary_starts_below_the_leash_and_ends_with_its_code() -> anyhow::Result<()> {
+    let sidecar = Sidecar::command(&["--version"], &[])?;
+    assert_eq!(sidecar.wait_exit(SOON), Some(0), "{}", sidecar.tail());
+    assert!(!sidecar.runs() && sidecar.get("/live").is_err());
     Ok(())
 }
 

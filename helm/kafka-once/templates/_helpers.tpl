@@ -27,7 +27,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if .Values.secrets.existing -}}
 {{- .Values.secrets.keys | uniq | sortAlpha | toJson -}}
 {{- else -}}
-{{- keys .Values.secrets.values | sortAlpha | toJson -}}
+{{- keys (.Values.secrets.values | default dict) | sortAlpha | toJson -}}
 {{- end -}}
 {{- end -}}
 
