@@ -7,7 +7,7 @@ help: ## This list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
 demo: ## Build and run the main job on the embedded default; nothing else is needed
-	cargo run --locked --quiet -- demo
+	cargo run --locked -- demo
 
 test: install ## Install what the tests need and run everything
 	@mkdir -p .cache && rm -f $(SKIPPED_TESTS)

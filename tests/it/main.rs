@@ -4,3 +4,4 @@
 mod support;
 
 mod components;
+mod ledger_app;
