@@ -1,0 +1,22 @@
+# What one does with this repository. `make help` lists it.
+export SKIPPED_TESTS := $(CURDIR)/.cache/skipped
+
+.PHONY: help demo test bench install
+
+help: ## This list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+
+demo: ## Build and run the main job on the embedded default; nothing else is needed
+	cargo run --locked -- demo
+
+test: install ## Install what the tests need and run everything
+	@mkdir -p .cache && rm -f $(SKIPPED_TESTS)
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo test --locked; status=$$?; tests/skipped; exit $$status
+
+bench: install ## Measure against bare loops on real Kafka and Redis
+	cargo bench --locked
+
+install: ## Install what the tests need (Debian packages, Kafka's jars, helm); quick when all is there
+	@tests/install
