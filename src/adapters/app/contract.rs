@@ -11,9 +11,7 @@ use bytes::BytesMut;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Uri};
 
-use super::encoding::{
-    CLOUD_EVENT, NAME, encode_value, encoded_value_len, is_plain_value, put_number, put_unsigned,
-};
+use super::encoding::{CLOUD_EVENT, NAME, encode_value, encoded_value_len, is_plain_value, put_number, put_unsigned};
 use super::payload::Payload;
 use super::target::Target;
 use crate::domain::identity::WireId;

@@ -58,21 +58,39 @@ fn each_header_of_a_record_travels_once_and_can_only_be_itself() {
         (&[(b"Host", Some(b"evil"))], &["kafka-header-host: evil"]),
         (&[(b"Transfer-Encoding", Some(b"chunked"))], &["kafka-header-transfer-encoding: chunked"]),
         (&[(b"Content-Length", Some(b"9"))], &["kafka-header-content-length: 9"]),
-        (&[(b"Authorization", Some(b"x")), (b"Cookie", Some(b"y"))], &["kafka-header-authorization: x", "kafka-header-cookie: y"]),
+        (
+            &[(b"Authorization", Some(b"x")), (b"Cookie", Some(b"y"))],
+            &["kafka-header-authorization: x", "kafka-header-cookie: y"],
+        ),
         (&[(b"Idempotency-Key", Some(b"forged"))], &["kafka-header-idempotency-key: forged"]),
         (&[(b"Once-Attempt", Some(b"99"))], &["kafka-header-once-attempt: 99"]),
         (&[(b"Kafka-Tombstone", Some(b"true"))], &["kafka-header-kafka-tombstone: true"]),
-        (&[(b"a\r\nEvil: 1", Some(b"x\r\nEvil: 2\r\n\r\nGET /"))], &["kafka-header-a%0d%0aevil%3a%201: x%0D%0AEvil: 2%0D%0A%0D%0AGET /"]),
+        (
+            &[(b"a\r\nEvil: 1", Some(b"x\r\nEvil: 2\r\n\r\nGET /"))],
+            &["kafka-header-a%0d%0aevil%3a%201: x%0D%0AEvil: 2%0D%0A%0D%0AGET /"],
+        ),
         (&[(b"\xFF\xFE", Some(b"\x00\xFF%"))], &["kafka-header-%ff%fe: %00%FF%25"]),
         // Taken over.
         (&[(b"content-type", Some(b"text/plain; q=\"1%\""))], &["content-type: text/plain; q=\"1%\""]),
-        (&[(b"Content-Type", Some(b"a/b")), (b"content-type", Some(b"c/d"))], &["content-type: a/b", "kafka-header-content-type: c/d"]),
+        (
+            &[(b"Content-Type", Some(b"a/b")), (b"content-type", Some(b"c/d"))],
+            &["content-type: a/b", "kafka-header-content-type: c/d"],
+        ),
         (&[(b"content-type", Some(b"a\r\nEvil: 1"))], &["kafka-header-content-type: a%0D%0AEvil: 1"]),
         (&[(b"content-type", None)], &["kafka-header-content-type: "]),
-        (&[(b"traceparent", Some(b"00-ab-cd-01")), (b"tracestate", Some(b"a=1,b=2"))], &["traceparent: 00-ab-cd-01", "tracestate: a=1,b=2"]),
-        (&[(b"ce_id", Some(b"1")), (b"ce_source", Some("/é \"%".as_bytes()))], &["ce-id: 1", "ce-source: /%C3%A9%20%22%25"]),
+        (
+            &[(b"traceparent", Some(b"00-ab-cd-01")), (b"tracestate", Some(b"a=1,b=2"))],
+            &["traceparent: 00-ab-cd-01", "tracestate: a=1,b=2"],
+        ),
+        (
+            &[(b"ce_id", Some(b"1")), (b"ce_source", Some("/é \"%".as_bytes()))],
+            &["ce-id: 1", "ce-source: /%C3%A9%20%22%25"],
+        ),
         (&[(b"ce_id", Some(b"1")), (b"ce_id", Some(b"2 2"))], &["ce-id: 1", "kafka-header-ce_id: 2 2"]),
-        (&[(b"ce_", Some(b"1")), (b"ce_a-b", Some(b"2")), (b"ce_x", None)], &["kafka-header-ce_: 1", "kafka-header-ce_a-b: 2", "kafka-header-ce_x: "]),
+        (
+            &[(b"ce_", Some(b"1")), (b"ce_a-b", Some(b"2")), (b"ce_x", None)],
+            &["kafka-header-ce_: 1", "kafka-header-ce_a-b: 2", "kafka-header-ce_x: "],
+        ),
     ];
     for (headers, expected) in table {
         assert_eq!(lines_of(headers), *expected);
@@ -153,16 +171,26 @@ fn decoded(text: &str) -> Vec<u8> {
 fn names() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         prop::collection::vec(any::<u8>(), 0..12),
-        prop::sample::select(vec!["content-type", "traceparent", "ce_id", "CE_id", "ce_ä", "host", "Kafka-Key", "a", "A"])
-            .prop_map(|name| name.as_bytes().to_vec()),
+        prop::sample::select(vec![
+            "content-type",
+            "traceparent",
+            "ce_id",
+            "CE_id",
+            "ce_ä",
+            "host",
+            "Kafka-Key",
+            "a",
+            "A"
+        ])
+        .prop_map(|name| name.as_bytes().to_vec()),
     ]
 }
 
 fn values() -> impl Strategy<Value = Option<Vec<u8>>> {
     prop::option::of(prop_oneof![
-        prop::collection::vec(any::<u8>(), 0..40),
-        prop::collection::vec(any::<u8>(), 0..6000),
-        "[ -~]{0,30}".prop_map(String::into_bytes),
+        20 => prop::collection::vec(any::<u8>(), 0..40),
+        1 => prop::collection::vec(any::<u8>(), 0..6000),
+        20 => "[ -~]{0,30}".prop_map(String::into_bytes),
     ])
 }
 
@@ -185,7 +213,7 @@ proptest! {
         prop_assert_eq!(built.headers()["idempotency-key"].as_bytes(), id.as_bytes());
         prop_assert_eq!(built.headers().get("kafka-key").map(|key| decoded(key.to_str().unwrap())), key);
 
-        // For each name, the values in their order: taken over first, then those with our prefix.
+        // Every pair of name and value, wherever it stands.
         let mut sent: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         for (name, value) in built.headers() {
             let text = value.to_str().unwrap();
