@@ -2,7 +2,8 @@
 //!
 //! Nothing of a record can add a line, name a header of HTTP's or ours, or be lost: names and values are
 //! percent-encoded, and every header travels once, under its own name (`content-type`, `traceparent`, `tracestate`,
-//! `ce_*` as `ce-*`) or as `kafka-header-NAME`. HTTP's names have no case, so they are sent in lower case.
+//! `ce_*` as `ce-*`) or as `kafka-header-NAME`. HTTP's names have no case, so they are sent in lower case;
+//! headers of one name stand together, in their order.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -20,7 +20,7 @@ fn record(key: Option<&[u8]>, value: Option<&[u8]>, headers: Headers<'_>) -> Rec
 
 fn contract() -> Contract {
     let transport = Transport::Tcp { host: "localhost".to_owned(), port: 80, tls: false };
-    Contract::new(Target::new(&AppTarget { transport, path: "/in".to_owned() }).unwrap())
+    Contract::new(Target::without_id(&AppTarget { transport, path: "/in".to_owned() }).unwrap())
 }
 
 fn request(record: Record, id: &str) -> Request {

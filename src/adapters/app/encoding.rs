@@ -1,6 +1,7 @@
-//! Percent-encoding: which bytes stay as they are, in a header's name, in its value, in a CloudEvents value, in a URL.
+//! Percent-encoding: which bytes stay as they are, in a header's name, in its value, in a
+//! `CloudEvents` value, in a URL.
 //!
-//! Every rule encodes `%` too, so that decoding gives back the bytes. Encoded bytes are `%XX` in upper case.
+//! Every rule but that of IDs encodes `%` too, so that decoding gives back the bytes. Encoded bytes are `%XX` in upper case.
 
 use bytes::BufMut;
 
@@ -16,7 +17,7 @@ const VALUE: Stays = Stays::visible_without(b"%").and(b' ');
 /// The ends of a header's value: HTTP trims a space there.
 const VALUE_END: Stays = Stays::visible_without(b"%");
 
-/// Values of `ce-*` headers, as the CloudEvents HTTP binding says (3.1.3.2): no space, no double quote, no `%`.
+/// Values of `ce-*` headers, as the `CloudEvents` HTTP binding says (3.1.3.2): no space, no double quote, no `%`.
 pub(super) const CLOUD_EVENT: Stays = Stays::visible_without(b"%\"");
 
 /// Text of our own in a URL (a topic): the unreserved characters of RFC 3986.
@@ -28,13 +29,9 @@ pub(super) const URL_ID: Stays = Stays::visible_without(b"/?#&+;\"<>\\^`{|}");
 
 impl Stays {
     const fn alphanumeric_and(others: &[u8]) -> Self {
-        let mut table = [false; 256];
-        let mut byte = 0;
-        while byte < 128 {
-            table[byte as usize] = (byte as u8).is_ascii_alphanumeric();
-            byte += 1;
-        }
-        Self(table).set(others, true)
+        Self([false; 256])
+            .set(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", true)
+            .set(others, true)
     }
 
     const fn visible_without(others: &[u8]) -> Self {

@@ -71,14 +71,14 @@ impl HttpApp {
     /// Checks paths and certificates; connects to nobody.
     ///
     /// # Errors
-    /// A path that no URL may hold, or certificates that cannot be read.
-    pub fn new(config: AppConfig) -> anyhow::Result<Self> {
+    /// A path that no URL may hold, a lookup without `{id}`, an `{id}` elsewhere, or certificates that cannot be read.
+    pub fn new(config: &AppConfig) -> anyhow::Result<Self> {
         let targets = [Some(&config.url), config.lookup.as_ref(), config.ready.as_ref()];
         let needs_tls = targets.iter().flatten().any(|to| matches!(to.transport, Transport::Tcp { tls: true, .. }));
         Ok(Self(Arc::new(Inner {
-            contract: Contract::new(Target::new(&config.url).context("the app's url")?),
-            lookup: config.lookup.as_ref().map(Target::new).transpose().context("the app's lookup url")?,
-            ready: config.ready.as_ref().map(Target::new).transpose().context("the app's readiness url")?,
+            contract: Contract::new(Target::without_id(&config.url).context("the app's url")?),
+            lookup: config.lookup.as_ref().map(Target::with_id).transpose().context("the app's lookup url")?,
+            ready: config.ready.as_ref().map(Target::without_id).transpose().context("the app's readiness url")?,
             dialer: Dialer::new(needs_tls, config.ca.as_deref())?,
             connect_timeout: config.connect_timeout,
             timeout: config.timeout,

@@ -54,8 +54,22 @@ pub(super) struct Target {
 }
 
 impl Target {
+    /// A target asked about one message.
+    pub(super) fn with_id(target: &AppTarget) -> anyhow::Result<Self> {
+        let made = Self::new(target)?;
+        ensure!(made.path.contains(&Piece::Id), "the path {:?} does not hold {{id}}", target.path);
+        Ok(made)
+    }
+
+    /// A target that knows no message by its ID.
+    pub(super) fn without_id(target: &AppTarget) -> anyhow::Result<Self> {
+        let made = Self::new(target)?;
+        ensure!(!made.path.contains(&Piece::Id), "the path {:?} holds {{id}}, which only a lookup has", target.path);
+        Ok(made)
+    }
+
     /// Checks the path with sample values, so that filling it in later cannot fail for its own text.
-    pub(super) fn new(target: &AppTarget) -> anyhow::Result<Self> {
+    fn new(target: &AppTarget) -> anyhow::Result<Self> {
         ensure!(target.path.starts_with('/'), "the path {:?} does not begin with a slash", target.path);
         let host = HeaderValue::from_str(&host(&target.transport)).context("the host cannot stand in a header")?;
         let made = Self { transport: target.transport.clone(), host, path: pieces(&target.path)? };
@@ -142,6 +156,11 @@ mod tests {
         for path in ["", "no-slash", "/open{", "/{unknown}", "/a b", "/a\r\nX: 1"] {
             let target = AppTarget { transport: tcp("h", 1, false), path: path.to_owned() };
             assert!(Target::new(&target).is_err(), "{path:?}");
+        }
+        for (path, with_id) in [("/", false), ("/{topic}", false), ("/{id}", true)] {
+            let target = AppTarget { transport: tcp("h", 1, false), path: path.to_owned() };
+            assert_eq!(Target::with_id(&target).is_ok(), with_id, "{path:?}");
+            assert_eq!(Target::without_id(&target).is_ok(), !with_id, "{path:?}");
         }
     }
 }

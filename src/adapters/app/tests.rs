@@ -50,7 +50,7 @@ impl RawApp {
     }
 
     fn line(&self) -> HttpLine {
-        HttpApp::new(self.config()).unwrap().line()
+        HttpApp::new(&self.config()).unwrap().line()
     }
 
     async fn accept(&self) -> TcpStream {
@@ -111,7 +111,7 @@ async fn play<T>(line: &mut HttpLine, app: impl Future<Output = T>) -> (Answer, 
 #[tokio::test]
 async fn a_request_stands_on_the_wire_byte_for_byte() {
     let app = RawApp::new().await;
-    let mut line = HttpApp::new(config(app.transport(false), "/in/{topic}?from=kafka")).unwrap().line();
+    let mut line = HttpApp::new(&config(app.transport(false), "/in/{topic}?from=kafka")).unwrap().line();
     let position = Position { partition: 3, offset: Offset(42), timestamp: 1_700_000_000_123 };
     let headers: [(&[u8], Option<&[u8]>); 6] = [
         (b"X-Tenant", Some("zoë & co".as_bytes())),
@@ -181,7 +181,7 @@ async fn a_large_value_arrives_untouched_over_a_unix_socket() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("app.sock");
     let listener = UnixListener::bind(&path).unwrap();
-    let mut line = HttpApp::new(config(Transport::Unix { path }, "/")).unwrap().line();
+    let mut line = HttpApp::new(&config(Transport::Unix { path }, "/")).unwrap().line();
     let value = "0123456789abcdef".repeat(200_000);
     let position = Position { partition: 0, offset: Offset(0), timestamp: 0 };
     let request = request_of(Record::new("t".into(), position, None, Some(value.as_bytes()), &[]));
@@ -226,6 +226,22 @@ async fn a_connection_closed_while_idle_is_replaced_unnoticed() {
 }
 
 #[tokio::test]
+async fn a_request_whose_connection_was_closed_before_it_was_written_comes_back() {
+    let app = RawApp::new().await;
+    let http = HttpApp::new(&app.config()).unwrap();
+    let transport = app.transport(false);
+    let (open, ()) = tokio::join!(connection::Connection::open(&http.0.dialer, &transport), async {
+        app.accept().await; // and close
+    });
+    tokio::task::yield_now().await; // the runtime looks at the socket
+    let message = http.0.contract.request(&request()).unwrap();
+    let connection::Exchange::Unsent(back, _) = open.unwrap().exchange(message).await else {
+        panic!("nobody was there to write to");
+    };
+    assert_eq!(back.headers()["idempotency-key"], "id-1");
+}
+
+#[tokio::test]
 async fn a_connection_that_brings_bytes_nobody_asked_for_is_replaced() {
     let app = RawApp::new().await;
     let mut line = app.line();
@@ -251,7 +267,7 @@ async fn an_idle_connection_is_not_used_beyond_its_limit() {
         (Duration::from_secs(4), "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n"),
     ] {
         let app = RawApp::new().await;
-        let mut line = HttpApp::new(AppConfig { idle_limit: limit, ..app.config() }).unwrap().line();
+        let mut line = HttpApp::new(&AppConfig { idle_limit: limit, ..app.config() }).unwrap().line();
         let mut open = Vec::new();
         for _ in 0..2 {
             let serving = async {
@@ -274,7 +290,7 @@ async fn without_a_connection_nothing_was_sent() {
     assert!(why.contains("refused"), "{why}");
 
     let nowhere = Transport::Unix { path: Path::new("/nonexistent/app.sock").to_owned() };
-    let mut line = HttpApp::new(config(nowhere, "/")).unwrap().line();
+    let mut line = HttpApp::new(&config(nowhere, "/")).unwrap().line();
     assert!(matches!(line.deliver(&request()).await, Answer::NotSent(_)));
 }
 
@@ -285,7 +301,7 @@ async fn a_handshake_that_never_ends_sends_nothing() {
     let base = AppConfig { ca, ..config(app.transport(true), "/in") };
     let short = Duration::from_millis(50);
     for (connect_timeout, timeout) in [(short, Duration::from_secs(20)), (Duration::from_secs(20), short)] {
-        let mut line = HttpApp::new(AppConfig { connect_timeout, ..base.clone() }).unwrap().line();
+        let mut line = HttpApp::new(&AppConfig { connect_timeout, ..base.clone() }).unwrap().line();
         let request = Request { timeout, ..request() };
         let (answer, _open) = tokio::join!(line.deliver(&request), app.accept());
         assert!(matches!(answer, Answer::NotSent(_)), "{answer:?}");
@@ -468,7 +484,7 @@ async fn tls_trusts_the_given_ca_and_nobody_else() {
     let ((ca, acceptor), (stranger, _)) = (authority(), authority());
     let line = |ca: String| {
         let config = AppConfig { ca: Some(ca.into_bytes()), ..config(app.transport(true), "/in") };
-        HttpApp::new(config).unwrap().line()
+        HttpApp::new(&config).unwrap().line()
     };
     let mut trusting = line(ca);
     let serving = async {
@@ -492,7 +508,7 @@ fn certificates_that_cannot_be_read_are_refused() {
     let transport = Transport::Tcp { host: "localhost".to_owned(), port: 443, tls: true };
     for ca in ["", "not pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
         let config = AppConfig { ca: Some(ca.into()), ..config(transport.clone(), "/") };
-        assert!(HttpApp::new(config).is_err(), "{ca:?}");
+        assert!(HttpApp::new(&config).is_err(), "{ca:?}");
     }
 }
 
@@ -501,7 +517,7 @@ async fn readiness_is_a_2xx_or_else_somebody_who_listens() {
     let app = RawApp::new().await;
     let ready = Some(AppTarget { transport: app.transport(false), path: "/healthz".to_owned() });
     let with_url = AppConfig { ready, ..app.config() };
-    let asking = HttpApp::new(with_url.clone()).unwrap();
+    let asking = HttpApp::new(&with_url).unwrap();
     for (answer, expected) in [
         (OK, Ok(())),
         ("HTTP/1.1 503 Not Yet\r\nContent-Length: 0\r\n\r\n", Err("readiness answered 503".to_owned())),
@@ -513,11 +529,11 @@ async fn readiness_is_a_2xx_or_else_somebody_who_listens() {
         assert_eq!(sent, format!("GET /healthz HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"));
     }
 
-    let knocking = HttpApp::new(app.config()).unwrap();
+    let knocking = HttpApp::new(&app.config()).unwrap();
     let (found, _open) = tokio::join!(knocking.ready(), app.accept());
     assert_eq!(found, Ok(()));
     let silent = AppConfig { timeout: Duration::from_millis(50), ..with_url };
-    let (found, _open) = tokio::join!(async { HttpApp::new(silent).unwrap().ready().await }, app.accept());
+    let (found, _open) = tokio::join!(async { HttpApp::new(&silent).unwrap().ready().await }, app.accept());
     assert_eq!(found, Err("readiness gave no answer within 50ms".to_owned()));
     drop(app);
     assert!(asking.ready().await.is_err());
@@ -528,7 +544,7 @@ async fn readiness_is_a_2xx_or_else_somebody_who_listens() {
 async fn a_lookup_says_applied_or_not_only_when_the_app_does() {
     let app = RawApp::new().await;
     let lookup = Some(AppTarget { transport: app.transport(false), path: "/seen/{topic}?id={id}".to_owned() });
-    let asking = HttpApp::new(AppConfig { lookup, ..app.config() }).unwrap();
+    let asking = HttpApp::new(&AppConfig { lookup, ..app.config() }).unwrap();
     let id = WireId("position:orders/0/7/1".into());
     let unclear = |why: &str| Lookup::Unclear(why.to_owned());
     for (answer, expected) in [
@@ -551,7 +567,7 @@ async fn a_lookup_says_applied_or_not_only_when_the_app_does() {
     let (found, _) = tokio::join!(asking.look_up(&topic, &id), serving);
     assert!(matches!(found, Lookup::Unclear(_)), "{found:?}");
 
-    let unset = HttpApp::new(app.config()).unwrap();
+    let unset = HttpApp::new(&app.config()).unwrap();
     assert_eq!(unset.look_up(&topic, &id).await, unclear("no lookup url is set"));
     drop(app);
     assert!(matches!(asking.look_up(&topic, &id).await, Lookup::Unclear(_)));
