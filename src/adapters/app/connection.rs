@@ -62,8 +62,9 @@ impl Connection {
         Ok(connection)
     }
 
-    /// The connection again, unless it was idle for `limit` or the app has closed it meanwhile.
-    pub(super) async fn still_open(mut self, limit: Duration) -> Option<Self> {
+    /// The connection again, unless it was idle for `limit`. If the app has closed it, the exchange will see that
+    /// before it writes, and give the request back.
+    pub(super) async fn not_too_old(self, limit: Duration) -> Option<Self> {
         let idle = self.used.elapsed();
         if idle >= limit {
             return None;
@@ -71,16 +72,7 @@ impl Connection {
         if idle > LOOK_AFTER {
             tokio::task::yield_now().await;
         }
-        self.is_usable().await.then_some(self)
-    }
-
-    /// Whether a request could be written now; does not wait for anything.
-    async fn is_usable(&mut self) -> bool {
-        poll_fn(|cx| {
-            self.driver.poll(cx);
-            Poll::Ready(matches!(self.sender.poll_ready(cx), Poll::Ready(Ok(()))))
-        })
-        .await
+        Some(self)
     }
 
     /// Sends a request and reads its answer.
@@ -108,9 +100,10 @@ impl Connection {
 
     /// The connection, unless the app closes it or has answered before it had read the whole request.
     async fn reusable(mut self) -> Option<Self> {
-        let usable = self.sender.is_ready() || self.is_usable().await;
+        let Self { sender, driver, .. } = &mut self;
+        let ready = sender.is_ready() || driver.now(sender.ready()).await.is_some_and(|ready| ready.is_ok());
         self.used = Instant::now();
-        usable.then_some(self)
+        ready.then_some(self)
     }
 }
 
@@ -136,6 +129,19 @@ impl Driver {
         poll_fn(|cx| {
             self.poll(cx);
             wait.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// What becomes of `wait` without waiting.
+    async fn now<T>(&mut self, wait: impl Future<Output = T>) -> Option<T> {
+        let mut wait = pin!(wait);
+        poll_fn(|cx| {
+            self.poll(cx);
+            Poll::Ready(match wait.as_mut().poll(cx) {
+                Poll::Ready(done) => Some(done),
+                Poll::Pending => None,
+            })
         })
         .await
     }

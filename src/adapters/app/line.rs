@@ -34,10 +34,10 @@ impl HttpLine {
         Self { app, idle: None }
     }
 
-    /// The idle connection if it is still good, else a new one. Taken out of the line: whoever drops it closes it.
+    /// The idle connection unless it is too old, else a new one. Taken out of the line: whoever drops it closes it.
     async fn connection(&mut self) -> Result<Connection, String> {
         if let Some(Idle { connection, limit }) = self.idle.take()
-            && let Some(connection) = connection.still_open(limit).await
+            && let Some(connection) = connection.not_too_old(limit).await
         {
             return Ok(connection);
         }

@@ -18,6 +18,9 @@ use crate::domain::verdict::{Answer, Delivery, Overrule};
 use crate::ports::{AppLine as _, Request};
 
 const MAX_ANSWER: usize = connection::MAX_ANSWER_BYTES;
+/// After this a test that waits for what will not come fails instead of hanging.
+const PATIENCE: Duration = Duration::from_secs(15);
+
 const OK: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
 fn config(transport: Transport, path: &str) -> AppConfig {
@@ -54,7 +57,8 @@ impl RawApp {
     }
 
     async fn accept(&self) -> TcpStream {
-        self.0.accept().await.unwrap().0
+        let accepting = tokio::time::timeout(PATIENCE, self.0.accept());
+        accepting.await.expect("somebody connects").unwrap().0
     }
 }
 
@@ -418,7 +422,6 @@ async fn an_answer_given_before_the_request_was_read_counts_and_costs_the_connec
     let value = vec![b'x'; 8 * 1024 * 1024];
     let position = Position { partition: 0, offset: Offset(0), timestamp: 0 };
     let request = request_of(Record::new("t".into(), position, None, Some(&value), &[]));
-    let mut open = Vec::new();
     for _ in 0..2 {
         let serving = async {
             let mut socket = app.accept().await;
@@ -426,9 +429,10 @@ async fn an_answer_given_before_the_request_was_read_counts_and_costs_the_connec
             socket.write_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n").await.unwrap();
             socket
         };
-        let (answer, socket) = tokio::join!(line.deliver(&request), serving);
+        let (answer, mut socket) = tokio::join!(line.deliver(&request), serving);
         assert_eq!(answer, status(413));
-        open.push(socket);
+        let rest = async { while matches!(socket.read(&mut [0; 4096]).await, Ok(1..)) {} };
+        tokio::time::timeout(PATIENCE, rest).await.expect("the connection is closed, the value let go");
     }
 }
 
