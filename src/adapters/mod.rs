@@ -1,3 +1,6 @@
 //! One neighbour each; none knows another, and none knows the pipeline.
 
 pub mod admin;
+//! One neighbour each: an adapter translates a port into what that neighbour speaks, and knows no other adapter.
+
+pub mod app;

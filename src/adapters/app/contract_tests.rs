@@ -1,0 +1,240 @@
+//! The contract as a table, and as a property: whatever a record holds, it arrives whole or is refused before.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::adapters::app::target::{AppTarget, Transport};
+use crate::domain::record::{Offset, Position};
+use crate::domain::time::UnixMillis;
+use crate::domain::verdict::Delivery;
+
+type Headers<'a> = &'a [(&'a [u8], Option<&'a [u8]>)];
+
+fn record(key: Option<&[u8]>, value: Option<&[u8]>, headers: Headers<'_>) -> Record {
+    let position = Position { partition: 3, offset: Offset(42), timestamp: -1 };
+    Record::new("orders".into(), position, key, value, headers)
+}
+
+fn contract() -> Contract {
+    let transport = Transport::Tcp { host: "localhost".to_owned(), port: 80, tls: false };
+    Contract::new(Target::without_id(&AppTarget { transport, path: "/in".to_owned() }).unwrap())
+}
+
+fn request(record: Record, id: &str) -> Request {
+    Request {
+        record: Arc::new(record),
+        id: WireId(id.into()),
+        delivery: Delivery::First,
+        attempt: 1,
+        deadline: UnixMillis(u64::MAX),
+        timeout: Duration::from_secs(1),
+    }
+}
+
+/// The header lines as they will be written.
+fn lines(record: Record, id: &str) -> Vec<(String, String)> {
+    let built = contract().request(&request(record, id)).unwrap();
+    let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
+    built.headers().iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
+}
+
+/// The lines a record's own headers become.
+fn lines_of(headers: Headers<'_>) -> Vec<String> {
+    let all = lines(record(None, Some(b"v"), headers), "id");
+    all.into_iter().skip(10).map(|(name, value)| format!("{name}: {value}")).collect()
+}
+
+#[test]
+fn each_header_of_a_record_travels_once_and_can_only_be_itself() {
+    let table: &[(Headers, &[&str])] = &[
+        (&[], &[]),
+        (&[(b"plain", Some(b"value"))], &["kafka-header-plain: value"]),
+        (&[(b"Twice", Some(b"1")), (b"twice", Some(b"2"))], &["kafka-header-twice: 1", "kafka-header-twice: 2"]),
+        (&[(b"null", None), (b"empty", Some(b""))], &["kafka-header-null: ", "kafka-header-empty: "]),
+        (&[(b"", Some(b"x"))], &["kafka-header-: x"]),
+        (&[(b"Host", Some(b"evil"))], &["kafka-header-host: evil"]),
+        (&[(b"Transfer-Encoding", Some(b"chunked"))], &["kafka-header-transfer-encoding: chunked"]),
+        (&[(b"Content-Length", Some(b"9"))], &["kafka-header-content-length: 9"]),
+        (
+            &[(b"Authorization", Some(b"x")), (b"Cookie", Some(b"y"))],
+            &["kafka-header-authorization: x", "kafka-header-cookie: y"],
+        ),
+        (&[(b"Idempotency-Key", Some(b"forged"))], &["kafka-header-idempotency-key: forged"]),
+        (&[(b"Once-Attempt", Some(b"99"))], &["kafka-header-once-attempt: 99"]),
+        (&[(b"Kafka-Tombstone", Some(b"true"))], &["kafka-header-kafka-tombstone: true"]),
+        (
+            &[(b"a\r\nEvil: 1", Some(b"x\r\nEvil: 2\r\n\r\nGET /"))],
+            &["kafka-header-a%0d%0aevil%3a%201: x%0D%0AEvil: 2%0D%0A%0D%0AGET /"],
+        ),
+        (&[(b"\xFF\xFE", Some(b"\x00\xFF%"))], &["kafka-header-%ff%fe: %00%FF%25"]),
+        // Taken over.
+        (&[(b"content-type", Some(b"text/plain; q=\"1%\""))], &["content-type: text/plain; q=\"1%\""]),
+        (
+            &[(b"Content-Type", Some(b"a/b")), (b"content-type", Some(b"c/d"))],
+            &["content-type: a/b", "kafka-header-content-type: c/d"],
+        ),
+        (&[(b"content-type", Some(b"a\r\nEvil: 1"))], &["kafka-header-content-type: a%0D%0AEvil: 1"]),
+        (&[(b"content-type", None)], &["kafka-header-content-type: "]),
+        (
+            &[(b"traceparent", Some(b"00-ab-cd-01")), (b"tracestate", Some(b"a=1,b=2"))],
+            &["traceparent: 00-ab-cd-01", "tracestate: a=1,b=2"],
+        ),
+        (
+            &[(b"ce_id", Some(b"1")), (b"ce_source", Some("/é \"%".as_bytes()))],
+            &["ce-id: 1", "ce-source: /%C3%A9%20%22%25"],
+        ),
+        (&[(b"ce_id", Some(b"1")), (b"ce_id", Some(b"2 2"))], &["ce-id: 1", "kafka-header-ce_id: 2 2"]),
+        (
+            &[(b"ce_", Some(b"1")), (b"ce_a-b", Some(b"2")), (b"ce_x", None)],
+            &["kafka-header-ce_: 1", "kafka-header-ce_a-b: 2", "kafka-header-ce_x: "],
+        ),
+    ];
+    for (headers, expected) in table {
+        assert_eq!(lines_of(headers), *expected);
+    }
+}
+
+#[test]
+fn null_and_empty_are_told_apart_for_key_and_value() {
+    for (key, value, expected) in [
+        (None, None, &["0", "tombstone"][..]),
+        (None, Some(&b""[..]), &["0"]),
+        (Some(&b""[..]), Some(&b"four"[..]), &["4", "key="]),
+        (Some(b" k%\n\xFF "), None, &["0", "key=%20k%25%0A%FF%20", "tombstone"]),
+    ] {
+        let found: Vec<String> = lines(record(key, value, &[]), "id")
+            .into_iter()
+            .filter_map(|(name, value)| match name.as_str() {
+                "content-length" => Some(value),
+                "kafka-key" => Some(format!("key={value}")),
+                "kafka-tombstone" => Some("tombstone".to_owned()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn a_record_over_a_cap_is_found_before_anything_is_built() {
+    let header: (&[u8], Option<&[u8]>) = (b"n", Some(b"v"));
+    let large = vec![b'x'; MAX_HEAD_BYTES];
+    let third = vec![0_u8; MAX_HEAD_BYTES / 3];
+    let forty_thousand = vec![header; 40_000];
+    for (headers, key, id, fit) in [
+        (vec![header; MAX_RECORD_HEADERS], &b"k"[..], "id", true),
+        (vec![header; MAX_RECORD_HEADERS + 1], b"k", "id", false),
+        (forty_thousand, b"k", "id", false),
+        (vec![(&large[..], None)], b"k", "id", false),
+        (vec![(b"n", Some(&large[..]))], b"k", "id", false),
+        (vec![(b"n", Some(&third[..]))], b"k", "id", false),
+        (vec![], &large, "id", false),
+        (vec![], b"k", &"i".repeat(1_000_000), false),
+        (vec![], b"k", "line\r\nbreak", false),
+        (vec![], b"k", "", false),
+    ] {
+        let record = record(Some(key), None, &headers);
+        assert_eq!(fits(&record, &WireId(id.into())).is_ok(), fit, "{} headers", headers.len());
+        assert_eq!(contract().request(&request(record, id)).is_ok(), fit);
+    }
+}
+
+#[test]
+fn the_constant_headers_of_many_partitions_stay_bounded_and_right() {
+    let contract = contract();
+    for partition in 0..=i32::try_from(MAX_PLACES).unwrap() {
+        let place = contract.place(TopicPartition { topic: "orders".into(), partition }).unwrap();
+        assert_eq!(place.partition, partition.to_string().as_str());
+    }
+    assert_eq!(contract.places.lock().unwrap().len(), 1);
+}
+
+/// Undoes any of the encodings.
+fn decoded(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        if first == b'%' {
+            bytes.push(u8::from_str_radix(std::str::from_utf8(&after[..2]).unwrap(), 16).unwrap());
+            rest = &after[2..];
+        } else {
+            bytes.push(first);
+            rest = after;
+        }
+    }
+    bytes
+}
+
+fn names() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..12),
+        prop::sample::select(vec![
+            "content-type",
+            "traceparent",
+            "ce_id",
+            "CE_id",
+            "ce_ä",
+            "host",
+            "Kafka-Key",
+            "a",
+            "A"
+        ])
+        .prop_map(|name| name.as_bytes().to_vec()),
+    ]
+}
+
+fn values() -> impl Strategy<Value = Option<Vec<u8>>> {
+    prop::option::of(prop_oneof![
+        20 => prop::collection::vec(any::<u8>(), 0..40),
+        1 => prop::collection::vec(any::<u8>(), 0..6000),
+        20 => "[ -~]{0,30}".prop_map(String::into_bytes),
+    ])
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_record_holds_arrives_whole_or_does_not_fit(
+        key in values(),
+        value in values(),
+        headers in prop::collection::vec((names(), values()), 0..70),
+        id in "[!-~]{1,60}",
+    ) {
+        let borrowed: Vec<_> = headers.iter().map(|(name, value)| (&name[..], value.as_deref())).collect();
+        let record = record(key.as_deref(), value.as_deref(), &borrowed);
+        let Ok(built) = contract().request(&request(record.clone(), &id)) else {
+            prop_assert!(fits(&record, &WireId(id.into())).is_err());
+            return Ok(());
+        };
+        let head: usize = built.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        prop_assert!(head <= MAX_HEAD_BYTES);
+        prop_assert_eq!(built.headers()["idempotency-key"].as_bytes(), id.as_bytes());
+        prop_assert_eq!(built.headers().get("kafka-key").map(|key| decoded(key.to_str().unwrap())), key);
+
+        // Every pair of name and value, wherever it stands.
+        let mut sent: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        for (name, value) in built.headers() {
+            let text = value.to_str().unwrap();
+            prop_assert!(text.bytes().all(|byte| (0x20..0x7F).contains(&byte)) && text.trim() == text);
+            match name.as_str() {
+                "content-type" | "traceparent" => sent.push((name.as_str().into(), text.into())),
+                "ce-id" => sent.push((b"ce_id".to_vec(), decoded(text))),
+                name => if let Some(name) = name.strip_prefix("kafka-header-") {
+                    sent.push((decoded(name), decoded(text)));
+                },
+            }
+        }
+        let mut held: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.clone().unwrap_or_default()))
+            .collect();
+        for (name, _) in &mut sent {
+            name.make_ascii_lowercase(); // an upper-case byte may have travelled encoded
+        }
+        sent.sort();
+        held.sort();
+        prop_assert_eq!(sent, held);
+    }
+}
