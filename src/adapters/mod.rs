@@ -1,0 +1,3 @@
+//! One neighbour each; none knows another.
+
+pub mod claims;
