@@ -3,6 +3,7 @@
 //! Everything here is a value that can be tested without waiting; time and chance come in as arguments.
 
 pub mod claim;
+pub mod claim_codec;
 pub mod history;
 pub mod identity;
 pub mod reasons;

@@ -287,7 +287,8 @@ async fn batches_of_any_size_are_answered_in_order<W: World>(world: &W) {
         assert_eq!(batch(&store, claims(2)).await.replies, expected, "{size} in order");
     }
     let same = id(13, 0);
-    let answer = batch(&store, vec![claim(same, claimed(1, 1)), claim(same, claimed(2, 1)), mark(same, done(5)), look(same)]);
+    let answer =
+        batch(&store, vec![claim(same, claimed(1, 1)), claim(same, claimed(2, 1)), mark(same, done(5)), look(same)]);
     let expected = [WAS_NOTHING, was(claimed(1, 1)), was(claimed(1, 1)), was(done(5))];
     assert_eq!(answer.await.replies, expected, "commands of one key take effect in their order");
 }

@@ -2,7 +2,6 @@
 
 pub mod memory;
 pub mod redis;
-mod value;
 
 #[cfg(test)]
 use crate as once;

@@ -34,7 +34,12 @@ struct Parcel {
 
 /// Sends all requests and, with `sentinels`, a read of each primary's sentinel **behind** them: an intact sentinel
 /// then proves that the store had not forgotten when it answered the requests.
-pub(super) async fn exchange(link: &Arc<Link>, keys: &Keys, requests: &[Request], sentinels: bool) -> Result<Answers, Fault> {
+pub(super) async fn exchange(
+    link: &Arc<Link>,
+    keys: &Keys,
+    requests: &[Request],
+    sentinels: bool,
+) -> Result<Answers, Fault> {
     let mut answers = Answers {
         values: vec![(Value::Nil, 0); requests.len()],
         sentinels: vec![Value::Nil; if sentinels { link.primaries.len() } else { 0 }],

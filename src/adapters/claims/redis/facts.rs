@@ -108,9 +108,12 @@ mod tests {
 
     #[test]
     fn every_policy_but_noeviction_evicts() {
-        for (policy, evicts) in
-            [(Some("noeviction"), Some(false)), (Some("allkeys-lru"), Some(true)), (Some("volatile-ttl"), Some(true)), (None, None)]
-        {
+        for (policy, evicts) in [
+            (Some("noeviction"), Some(false)),
+            (Some("allkeys-lru"), Some(true)),
+            (Some("volatile-ttl"), Some(true)),
+            (None, None),
+        ] {
             assert_eq!(facts(None, policy).evicts(), evicts, "{policy:?}");
         }
     }

@@ -53,7 +53,8 @@ impl Keeper {
     /// The link, waited for at most `patience`; a refusal is told at once.
     pub(super) async fn link(&self, patience: Duration) -> Result<Arc<Link>, StoreError> {
         let mut status = self.status.clone();
-        let settled = status.wait_for(|status| !matches!(status, Status::Connecting | Status::Down(StoreError::Away(_))));
+        let settled =
+            status.wait_for(|status| !matches!(status, Status::Connecting | Status::Down(StoreError::Away(_))));
         if let Ok(Ok(status)) = timeout(patience, settled).await {
             return match &*status {
                 Status::Up(link) => Ok(Arc::clone(link)),

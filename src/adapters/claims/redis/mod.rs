@@ -20,8 +20,8 @@ use std::time::Duration;
 use redis::{Pipeline, Value};
 
 pub use self::config::{Address, RedisConfig, TlsConfig, Topology};
-pub use self::facts::StoreFacts;
 use self::exchange::{Answers, exchange};
+pub use self::facts::StoreFacts;
 use self::fault::Fault;
 use self::keeper::Keeper;
 use self::keys::Keys;

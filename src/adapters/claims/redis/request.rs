@@ -4,18 +4,27 @@ use std::time::Duration;
 
 use redis::{Cmd, Value};
 
-use super::super::value::{self, Encoded};
 use super::config::Address;
 use super::fault::Fault;
 use super::keys::Keys;
 use crate::domain::claim::{SessionId, Stored};
+use crate::domain::claim_codec::{decode, encode};
 use crate::ports::{ClaimCommand, ClaimReply};
 
-/// Compare-and-set. Finding the new value itself is success: the reply to an earlier try may have been lost.
-/// Sent whole each time (it is rare): a restarted or promoted server knows no digest of it.
-const COMPARE_AND_SET: &str = "local was = redis.call('GET', KEYS[1]) \
-    if was == ARGV[1] or was == ARGV[2] then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1 end \
-    return was";
+/// Compare-and-set, where "same" is what `claim_codec::is_same` says. Finding the new value itself is success: the
+/// reply to an earlier try may have been lost. Sent whole each time (it is rare): a restarted or promoted server knows
+/// no digest of it.
+const COMPARE_AND_SET: &str = "\
+local was = redis.call('GET', KEYS[1])
+local function is(want)
+  if was == want then return true end
+  if not was or #was <= #want then return false end
+  local theirs, ours = string.byte(was), string.byte(want)
+  return theirs > ours and theirs - theirs % 16 == ours - ours % 16 and string.sub(was, 2, #want) == string.sub(want, 2)
+end
+if is(ARGV[2]) then redis.call('PEXPIRE', KEYS[1], ARGV[3]) return 1 end
+if is(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1 end
+return was";
 /// Redis refuses an expiry whose end does not fit its clock: about 3,000 years are enough.
 const LONGEST_KEEP_MS: u64 = 100_000_000_000_000;
 /// Room for one command's arguments without growing: key and value are the long ones.
@@ -59,15 +68,14 @@ impl Request {
         let mut cmd = Cmd::with_capacity(8, COMMAND_BYTES);
         match self {
             Self::Claims(ClaimCommand::Claim { value, keep, .. }) => {
-                set(&mut cmd, key, Encoded::of(value).as_bytes()).arg("NX").arg("GET").arg("PX").arg(millis(*keep))
+                set(&mut cmd, key, &encode(value)).arg("NX").arg("GET").arg("PX").arg(millis(*keep))
             }
             Self::Claims(ClaimCommand::Mark { value, keep, .. }) => {
-                set(&mut cmd, key, Encoded::of(value).as_bytes()).arg("GET").arg("PX").arg(millis(*keep))
+                set(&mut cmd, key, &encode(value)).arg("GET").arg("PX").arg(millis(*keep))
             }
             Self::Claims(ClaimCommand::Replace { expected, value, keep, .. }) => {
-                let (expected, value) = (Encoded::of(expected), Encoded::of(value));
                 cmd.arg("EVAL").arg(COMPARE_AND_SET).arg(1).arg(key);
-                cmd.arg(expected.as_bytes()).arg(value.as_bytes()).arg(millis(*keep))
+                cmd.arg(encode(expected)).arg(encode(value)).arg(millis(*keep))
             }
             Self::Claims(ClaimCommand::Look { .. }) => cmd.arg("GET").arg(key),
             Self::Claims(ClaimCommand::IsAlive { .. }) => cmd.arg("EXISTS").arg(key),
@@ -95,7 +103,7 @@ pub(super) fn reply(command: &ClaimCommand, answer: &Value, node: &Address) -> R
         (ClaimCommand::Replace { .. }, Value::Int(_)) => return Ok(ClaimReply::Replaced),
         (ClaimCommand::IsAlive { .. }, Value::Nil | Value::BulkString(_)) => return Err(strange(node, answer)),
         (_, Value::Nil) => Stored::Nothing,
-        (_, Value::BulkString(bytes)) => value::read(bytes),
+        (_, Value::BulkString(bytes)) => decode(bytes).map_or(Stored::Foreign, Stored::Value),
         (_, Value::ServerError(error)) if error.code() == "WRONGTYPE" => Stored::Foreign,
         (_, other) => return Err(strange(node, other)),
     };

@@ -99,7 +99,8 @@ impl Finder {
                 seeds.extend(self.known.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
                 seeds.sort();
                 seeds.dedup();
-                let (connections, slots) = first_of(seeds.into_iter().map(|seed| cluster_of(self.dialer.without_db(), seed))).await?;
+                let (connections, slots) =
+                    first_of(seeds.into_iter().map(|seed| cluster_of(self.dialer.without_db(), seed))).await?;
                 self.remember(&connections);
                 self.cluster(connections, slots)
             }
@@ -200,7 +201,8 @@ async fn cluster_of(dialer: Dialer, seed: Address) -> Result<(Vec<Connection>, V
         Value::ServerError(error) => return Err(Fault::answered(&seed, &error)),
         answer => ranges(&answer, &seed),
     };
-    let mut ranges = ranges.filter(|ranges| !ranges.is_empty()).ok_or_else(|| Fault::away(&seed, "no slots are assigned"))?;
+    let mut ranges =
+        ranges.filter(|ranges| !ranges.is_empty()).ok_or_else(|| Fault::away(&seed, "no slots are assigned"))?;
     ranges.sort();
     let mut addresses: Vec<Address> = Vec::new();
     let mut slots = vec![None; usize::from(SLOTS)];
