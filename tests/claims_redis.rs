@@ -307,7 +307,7 @@ async fn a_full_server_is_away_and_neither_new_nor_duplicate() {
     let server = Server::start(&["--maxmemory-policy", "noeviction"]);
     let store = start(&single(server.port));
     assert_eq!(until_there(&store, vec![claim(0)]).await.replies, [NEW]);
-    server.tell(redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1mb"));
+    server.tell(redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("100kb"));
     let why = store.batch(vec![ClaimCommand::Look { id: id(0) }, claim(1)]).await.expect_err("full");
     assert!(matches!(&why, StoreError::Away(why) if why.contains("OOM")), "{why}");
     server.tell(redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(0));
@@ -342,7 +342,7 @@ async fn sentinel_names_the_primary_and_its_successor() {
     let primary = Server::start(&[]);
     let replica = Server::start(&["--replicaof", "127.0.0.1", &primary.port.to_string()]);
     replica.wait_for_log("Finished with success");
-    let sentinel = Server::start_sentinel(&primary);
+    let sentinel = Server::start_sentinel(&primary, "");
     sentinel.wait_for_log("+slave");
     let nobody = servers::free_port();
     let nodes = vec![address(nobody), address(sentinel.port)];
@@ -355,8 +355,9 @@ async fn sentinel_names_the_primary_and_its_successor() {
 
     let there: i64 = primary.ask(redis::cmd("WAIT").arg(1).arg(0));
     assert_eq!(there, 1, "the replica has the mark");
-    sentinel.tell(redis::cmd("SENTINEL").arg("FAILOVER").arg("once"));
-    sentinel.wait_for_log("+failover-end");
+    // Until it has looked at the replica often enough it says NOGOODSLAVE.
+    servers::wait_until(|| sentinel.try_ask::<String>(redis::cmd("SENTINEL").arg("FAILOVER").arg("once")).is_ok());
+    primary.wait_for_log("Connecting to MASTER"); // until then the old primary still takes writes
     assert_eq!(
         until_there(&store, vec![ClaimCommand::Mark { id: id(0), value: done(0), keep: KEEP }]).await.replies,
         [was(0)]
@@ -372,6 +373,15 @@ async fn sentinel_names_the_primary_and_its_successor() {
         ..config(topology(""))
     };
     assert!(refusal(&unknown).await.contains("knows no primary called typo"));
+}
+
+#[tokio::test]
+async fn a_sentinel_that_wants_a_password_gets_the_one_of_its_servers() {
+    let primary = Server::start(&["--requirepass", "pw"]);
+    let sentinel = Server::start_sentinel(&primary, "sentinel auth-pass once pw\nrequirepass pw");
+    let topology = Topology::Sentinel { nodes: vec![address(sentinel.port)], master: "once".to_owned() };
+    let store = start(&RedisConfig { password: Some("pw".to_owned()), db: 3, ..config(topology) });
+    assert_eq!(until_there(&store, vec![claim(0)]).await.replies, [NEW]);
 }
 
 #[tokio::test]
@@ -428,4 +438,45 @@ async fn keys_of_a_slot_that_moves_are_followed() {
     }
     let expected: Vec<_> = (0..50).map(was).collect();
     assert_eq!(store.batch(claims()).await.map(|batch| batch.replies), Ok(expected), "MOVED is followed");
+}
+
+// ---- a measurement -------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+#[ignore = "a measurement: prints claims per second over one connection"]
+async fn how_many_claims_go_over_one_connection() {
+    const BATCHES: u32 = 4_000;
+    const SIZE: u32 = 64;
+    let server = Server::start(&[]);
+    let store = start(&single(server.port));
+    until_there(&store, vec![]).await;
+    let batch = |number: u32| (0..SIZE).map(|place| claim(number * SIZE + place)).collect::<Vec<_>>();
+    for at_once in [1, 2, 4] {
+        server.tell(&redis::cmd("FLUSHALL"));
+        let begun = std::time::Instant::now();
+        let one_after_another = async |first: u32| {
+            for number in (first..BATCHES).step_by(at_once) {
+                let answer = store.batch(batch(number)).await.expect("an answer");
+                assert!(answer.replies.iter().all(|reply| *reply == NEW));
+            }
+        };
+        match at_once {
+            1 => one_after_another(0).await,
+            2 => {
+                tokio::join!(one_after_another(0), one_after_another(1));
+            }
+            _ => {
+                let (one, two) = (one_after_another(0), one_after_another(1));
+                tokio::join!(one, two, one_after_another(2), one_after_another(3));
+            }
+        }
+        let rate = f64::from(BATCHES * SIZE) / begun.elapsed().as_secs_f64();
+        println!("batches of {SIZE}, {at_once} at once: {rate:.0} claims/s");
+    }
+    let bytes: i64 = server.ask(redis::cmd("MEMORY").arg("USAGE").arg({
+        let mut key = Vec::new();
+        Keys::new(NAMESPACE).id(id(5), &mut key);
+        key
+    }));
+    println!("{bytes} bytes for one remembered ID, by MEMORY USAGE");
 }

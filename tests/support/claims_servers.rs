@@ -4,16 +4,25 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// A server that is not ready by then never will be.
 const START: Duration = Duration::from_secs(30);
 
-/// A port on which nobody listens now.
+/// A port on which nobody listens now, below those of outgoing connections, never given out twice by this process.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = std::process::id().wrapping_mul(997);
+    for _ in 0..20_000 {
+        let number = first.wrapping_add(u32::from(NEXT.fetch_add(1, Ordering::Relaxed))) % 20_000;
+        let port = 12_000 + u16::try_from(number).expect("below 20,000");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no free port");
 }
 
 /// PEM texts, and the files that hold them.
@@ -63,12 +72,12 @@ impl Server {
         Self::with(port, arguments.iter().chain(&more).map(|&argument| argument.to_owned()).collect(), false)
     }
 
-    /// Starts a sentinel that knows `primary` as `once`.
-    pub fn start_sentinel(primary: &Self) -> Self {
+    /// Starts a sentinel that knows `primary` as `once`, with more lines in its settings.
+    pub fn start_sentinel(primary: &Self, more: &str) -> Self {
         let port = free_port();
         let file = primary.dir.path().join("sentinel.conf");
         let settings = format!(
-            "port {port}\nbind 127.0.0.1\nsentinel monitor once 127.0.0.1 {} 1\nsentinel failover-timeout once 3000\n",
+            "port {port}\nbind 127.0.0.1\nsentinel monitor once 127.0.0.1 {} 1\nsentinel failover-timeout once 3000\n{more}\n",
             primary.port
         );
         std::fs::write(&file, settings).expect("a file");
@@ -110,8 +119,12 @@ impl Server {
 
     /// One command's answer, over a connection of its own.
     pub fn ask<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> T {
-        let mut connection = self.connection().expect("a connection");
-        command.query(&mut connection).expect("an answer")
+        self.try_ask(command).expect("an answer")
+    }
+
+    /// One command's answer, or what went wrong.
+    pub fn try_ask<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> redis::RedisResult<T> {
+        command.query(&mut self.connection()?)
     }
 
     /// One command that must succeed.
@@ -175,8 +188,8 @@ pub struct BlackHole {
 impl BlackHole {
     /// Forwards a port of its own to `server`.
     pub fn before(server: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
+        let port = free_port();
+        let listener = TcpListener::bind(("127.0.0.1", port)).expect("a free port");
         let alive: Arc<Mutex<Vec<Arc<Mutex<bool>>>>> = Arc::default();
         let all = Arc::clone(&alive);
         std::thread::spawn(move || {

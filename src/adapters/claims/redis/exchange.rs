@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use redis::{Pipeline, ServerError, ServerErrorKind, Value};
+use redis::{Pipeline, ServerErrorKind, Value};
 use tokio::task::JoinSet;
 
 use super::config::Address;
@@ -155,14 +155,37 @@ fn redirect(value: &Value, from: &Address) -> Result<Option<(Address, bool)>, Fa
         Some(ServerErrorKind::Ask) => true,
         _ => return Ok(None),
     };
-    let target = target(error, from).ok_or_else(|| Fault::answered(from, error))?;
-    Ok(Some((target, asking)))
+    let target = error.details().and_then(|details| target(details, from));
+    Ok(Some((target.ok_or_else(|| Fault::answered(from, error))?, asking)))
 }
 
 /// `SLOT HOST:PORT`; an empty host is the one that answered.
-fn target(error: &ServerError, from: &Address) -> Option<Address> {
-    let (_, address) = error.details()?.split_once(' ')?;
+fn target(details: &str, from: &Address) -> Option<Address> {
+    let (_, address) = details.split_once(' ')?;
     let (host, port) = address.rsplit_once(':')?;
     let host = if host.is_empty() || host == "?" { &from.host } else { host };
     Some(Address { host: host.to_owned(), port: port.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirection_names_host_and_port_or_means_the_host_that_answered() {
+        let from = Address { host: "asked".to_owned(), port: 1 };
+        for (details, expected) in [
+            ("3999 127.0.0.1:6381", Some(("127.0.0.1", 6381))),
+            ("3999 redis-2.redis:6381", Some(("redis-2.redis", 6381))),
+            ("3999 ::1:6381", Some(("::1", 6381))),
+            ("3999 :6381", Some(("asked", 6381))),
+            ("3999 ?:6381", Some(("asked", 6381))),
+            ("3999 host:65536", None),
+            ("3999 host", None),
+            ("3999", None),
+        ] {
+            let expected = expected.map(|(host, port)| Address { host: host.to_owned(), port });
+            assert_eq!(target(details, &from), expected, "{details}");
+        }
+    }
 }

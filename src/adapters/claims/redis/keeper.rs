@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::fault::Fault;
 use super::topology::{Finder, Link};
 use crate::ports::StoreError;
 
@@ -95,13 +94,13 @@ async fn connect(store: Weak<Shared>, mut pause: Duration) {
     loop {
         sleep(pause).await;
         let Some(shared) = store.upgrade() else { return };
-        let found = match timeout(shared.attempt, shared.finder.find()).await {
-            Ok(found) => found.map_err(|Fault { error, .. }| error),
-            Err(_) => {
-                let within = shared.attempt.as_millis();
-                Err(StoreError::Away(format!("{}: no connection within {within} ms", shared.finder.names())))
-            }
-        };
+        let found = timeout(shared.attempt, shared.finder.find()).await.map_or_else(
+            |_| {
+                let (names, within) = (shared.finder.names(), shared.attempt.as_millis());
+                Err(StoreError::Away(format!("{names}: no connection within {within} ms")))
+            },
+            |found| found.map_err(|fault| fault.error),
+        );
         match found {
             Ok(link) => {
                 tracing::info!(nodes = link.addresses(), "redis connected");

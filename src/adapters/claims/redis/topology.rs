@@ -259,3 +259,52 @@ pub(super) fn text(value: &Value) -> Option<&str> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bulk(text: &str) -> Value {
+        Value::BulkString(text.as_bytes().to_vec())
+    }
+
+    fn range(first: i64, last: i64, host: Value, port: i64) -> Value {
+        let node = Value::Array(vec![host, Value::Int(port), bulk("node ID")]);
+        Value::Array(vec![Value::Int(first), Value::Int(last), node])
+    }
+
+    #[test]
+    fn the_layout_of_a_cluster_is_read_whole_or_not_at_all() {
+        let seed = Address { host: "seed".to_owned(), port: 1 };
+        let at = |host: &str, port| Address { host: host.to_owned(), port };
+        let answer = vec![
+            range(0, 8191, bulk("10.0.0.1"), 7000),
+            range(8192, 16383, Value::Nil, 7001), // it does not know its own name
+        ];
+        let expected = vec![(0, 8191, at("10.0.0.1", 7000)), (8192, 16383, at("seed", 7001))];
+        assert_eq!(ranges(&Value::Array(answer.clone()), &seed), Some(expected));
+        for odd in [range(-1, 5, bulk("a"), 1), range(0, 5, bulk("a"), 65_536), Value::Nil, Value::Array(vec![])] {
+            let answer = Value::Array([&answer[..], &[odd]].concat());
+            assert_eq!(ranges(&answer, &seed), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_search_that_succeeds_wins_and_only_a_common_refusal_is_one() {
+        let seed = Address { host: "seed".to_owned(), port: 1 };
+        let (away, refused) = (Err(Fault::away(&seed, "away")), Err(Fault::refused(&seed, "refused")));
+        let error = |why: &str| format!("seed:1: {why}");
+        for (answers, expected) in [
+            (vec![away.clone(), refused.clone(), Ok(7)], Ok(7)),
+            (
+                vec![refused.clone(), refused.clone()],
+                Err(StoreError::Refused([error("refused"), error("refused")].join("; "))),
+            ),
+            (vec![refused, away], Err(StoreError::Away([error("away"), error("refused")].join("; ")))),
+            (vec![], Err(StoreError::Away(String::new()))),
+        ] {
+            let found = first_of(answers.into_iter().map(std::future::ready)).await;
+            assert_eq!(found.map_err(|fault: Fault| fault.error), expected);
+        }
+    }
+}
