@@ -4,3 +4,6 @@ pub mod admin;
 //! One neighbour each: an adapter translates a port into what that neighbour speaks, and knows no other adapter.
 
 pub mod app;
+//! One neighbour each; none knows another.
+
+pub mod claims;

@@ -1,0 +1,268 @@
+//! `memory:`: the same protocol in this process, for the demo and the simulation. Forgotten at exit.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::domain::claim::{ClaimValue, IdHash, SessionId, Stored};
+use crate::domain::history::History;
+use crate::domain::time::Moment;
+use crate::ports::{ClaimBatch, ClaimCommand, ClaimReply, Claims, StoreError};
+
+/// Where the store reads the time from: expiry is decided by nothing else.
+pub type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
+
+/// Below this number of keys nobody sweeps.
+const FIRST_SWEEP: usize = 1024;
+
+/// A handle to one store. Clones share it, as several sidecars share one Redis.
+#[derive(Clone)]
+pub struct Memory {
+    now: Clock,
+    seed: u64,
+    state: Arc<Mutex<State>>,
+}
+
+/// Bounded: expired keys are swept whenever the number of keys has doubled since the last sweep.
+struct State {
+    ids: HashMap<IdHash, Entry>,
+    sessions: HashMap<SessionId, Moment>,
+    sentinel: Option<String>,
+    /// Sentinels made so far; makes each another one.
+    sentinels: u64,
+    sweep_at: usize,
+}
+
+struct Entry {
+    stored: Stored,
+    expires: Moment,
+}
+
+impl Memory {
+    /// An empty store that expires keys by `now`; `seed` makes its sentinels differ from another store's.
+    pub fn new(now: Clock, seed: u64) -> Self {
+        let state = State {
+            ids: HashMap::new(),
+            sessions: HashMap::new(),
+            sentinel: None,
+            sentinels: 0,
+            sweep_at: FIRST_SWEEP,
+        };
+        Self { now, seed, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Forgets everything, as `FLUSHALL` does: marks, claims, sessions and the sentinel.
+    pub fn forget_all(&self) {
+        let mut state = self.lock();
+        state.ids.clear();
+        state.sessions.clear();
+        state.sentinel = None;
+    }
+
+    /// Puts something that is not ours under an ID's key, for ever, as another tool might.
+    pub fn plant_foreign(&self, id: IdHash) {
+        self.lock().ids.insert(id, Entry { stored: Stored::Foreign, expires: Moment(u64::MAX) });
+    }
+
+    /// When an ID's key expires; `None` when nothing stands there.
+    pub fn expires(&self, id: IdHash) -> Option<Moment> {
+        let now = (self.now)();
+        self.lock().ids.get(&id).map(|entry| entry.expires).filter(|expires| *expires > now)
+    }
+
+    /// When a session's key expires; `None` when it is gone.
+    pub fn session_expires(&self, session: SessionId) -> Option<Moment> {
+        let now = (self.now)();
+        self.lock().sessions.get(&session).copied().filter(|expires| *expires > now)
+    }
+
+    /// Keys held, expired ones that nobody swept yet included.
+    pub fn keys(&self) -> usize {
+        let state = self.lock();
+        state.ids.len() + state.sessions.len()
+    }
+
+    /// No code panics while it holds the lock, and each change is one insert: what a poisoned lock guards is whole.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn apply(&mut self, command: ClaimCommand, now: Moment) -> ClaimReply {
+        match command {
+            ClaimCommand::Claim { id, value, keep } => {
+                let was = self.look(id, now);
+                if was == Stored::Nothing {
+                    self.write(id, value, now.after(keep));
+                }
+                ClaimReply::Was(was)
+            }
+            ClaimCommand::Replace { id, expected, value, keep } => match self.look(id, now) {
+                Stored::Value(was) if was == expected || was == value => {
+                    self.write(id, value, now.after(keep));
+                    ClaimReply::Replaced
+                }
+                other => ClaimReply::NotReplaced(other),
+            },
+            ClaimCommand::Mark { id, value, keep } => {
+                let was = self.look(id, now);
+                if was != Stored::Foreign {
+                    self.write(id, value, now.after(keep));
+                }
+                ClaimReply::Was(was)
+            }
+            ClaimCommand::Look { id } => ClaimReply::Was(self.look(id, now)),
+            ClaimCommand::IsAlive { session } => ClaimReply::Alive(self.lives(session, now)),
+        }
+    }
+
+    fn look(&self, id: IdHash, now: Moment) -> Stored {
+        self.ids.get(&id).filter(|entry| entry.expires > now).map_or(Stored::Nothing, |entry| entry.stored)
+    }
+
+    fn lives(&self, session: SessionId, now: Moment) -> bool {
+        self.sessions.get(&session).is_some_and(|expires| *expires > now)
+    }
+
+    fn write(&mut self, id: IdHash, value: ClaimValue, expires: Moment) {
+        self.ids.insert(id, Entry { stored: Stored::Value(value), expires });
+    }
+
+    fn sweep(&mut self, now: Moment) {
+        if self.ids.len() + self.sessions.len() < self.sweep_at {
+            return;
+        }
+        self.ids.retain(|_, entry| entry.expires > now);
+        self.sessions.retain(|_, expires| *expires > now);
+        self.sweep_at = FIRST_SWEEP.max((self.ids.len() + self.sessions.len()) * 2);
+    }
+}
+
+impl Claims for Memory {
+    async fn batch(&self, commands: Vec<ClaimCommand>) -> Result<ClaimBatch, StoreError> {
+        let now = (self.now)();
+        let mut state = self.lock();
+        let replies = commands.into_iter().map(|command| state.apply(command, now)).collect();
+        state.sweep(now);
+        Ok(ClaimBatch { replies, sentinel: state.sentinel.clone() })
+    }
+
+    async fn open_session(&self, session: SessionId, lease: Duration) -> Result<(), StoreError> {
+        let now = (self.now)();
+        let mut state = self.lock();
+        state.sessions.insert(session, now.after(lease));
+        state.sweep(now);
+        Ok(())
+    }
+
+    async fn renew_session(&self, session: SessionId, lease: Duration) -> Result<bool, StoreError> {
+        let now = (self.now)();
+        let mut state = self.lock();
+        let lives = state.lives(session, now);
+        if lives {
+            state.sessions.insert(session, now.after(lease));
+        }
+        Ok(lives)
+    }
+
+    async fn close_session(&self, session: SessionId) -> Result<(), StoreError> {
+        self.lock().sessions.remove(&session);
+        Ok(())
+    }
+
+    async fn history(&self) -> Result<History, StoreError> {
+        let mut state = self.lock();
+        if state.sentinel.is_none() {
+            state.sentinels += 1;
+            let name = [self.seed.to_be_bytes(), state.sentinels.to_be_bytes()].concat();
+            state.sentinel = Some(blake3::hash(&name).to_hex()[..32].to_owned());
+        }
+        Ok(History { sentinel: state.sentinel.clone().unwrap_or_default(), replication: String::new() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::super::conformance::{self, World};
+    use super::*;
+    use crate::domain::claim::Digest;
+    use crate::domain::record::{Offset, Position};
+
+    /// A store whose time the test moves.
+    struct Bench {
+        time: Arc<AtomicU64>,
+        store: Memory,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let time = Arc::new(AtomicU64::new(1));
+            let hand = Arc::clone(&time);
+            Self { time, store: Memory::new(Arc::new(move || Moment(hand.load(Ordering::Relaxed))), 1) }
+        }
+
+        fn now(&self) -> Moment {
+            Moment(self.time.load(Ordering::Relaxed))
+        }
+    }
+
+    impl World for Bench {
+        type Store = Memory;
+
+        async fn client(&self) -> Memory {
+            self.store.clone()
+        }
+        async fn plant_garbage(&self, id: IdHash) {
+            self.store.plant_foreign(id);
+        }
+        async fn plant_other_type(&self, id: IdHash) {
+            self.store.plant_foreign(id);
+        }
+        async fn forget_all(&self) {
+            self.store.forget_all();
+        }
+        async fn remaining(&self, id: IdHash) -> Option<Duration> {
+            self.store.expires(id).map(|expires| expires.since(self.now()))
+        }
+        async fn session_remaining(&self, session: SessionId) -> Option<Duration> {
+            self.store.session_expires(session).map(|expires| expires.since(self.now()))
+        }
+        async fn expire(&self, id: IdHash) {
+            self.time.store(self.store.expires(id).expect("a key").0, Ordering::Relaxed);
+        }
+        async fn expire_session(&self, session: SessionId) {
+            self.time.store(self.store.session_expires(session).expect("a key").0, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_memory_store_keeps_the_protocol() {
+        conformance::every_case(&Bench::new()).await;
+    }
+
+    #[tokio::test]
+    async fn expired_keys_are_swept_so_that_the_store_stays_bounded() {
+        let bench = Bench::new();
+        let keep = Duration::from_secs(1);
+        let value = ClaimValue::Done {
+            position: Position { partition: 0, offset: Offset(0), timestamp: 0 },
+            digest: Digest([0; 16]),
+        };
+        for round in 0..100_000_u128 {
+            let id = IdHash(round.to_be_bytes());
+            bench.store.batch(vec![ClaimCommand::Mark { id, value, keep }]).await.expect("memory is never away");
+            bench.time.fetch_add(10_000, Ordering::Relaxed); // 100 keys live at any moment
+            assert!(bench.store.keys() <= FIRST_SWEEP, "{} keys after {round} marks", bench.store.keys());
+        }
+    }
+
+    #[tokio::test]
+    async fn two_stores_have_different_histories() {
+        let clock: Clock = Arc::new(|| Moment(0));
+        let of = |seed| Memory::new(Arc::clone(&clock), seed);
+        assert_ne!(of(1).history().await, of(2).history().await);
+    }
+}

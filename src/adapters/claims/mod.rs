@@ -1,0 +1,10 @@
+//! The store of claims and sessions: in Redis, or in this process' memory for the demo and the simulation.
+
+pub mod memory;
+pub mod redis;
+
+#[cfg(test)]
+use crate as once;
+#[cfg(test)]
+#[path = "../../../tests/support/claims_conformance.rs"]
+mod conformance;
