@@ -63,6 +63,7 @@ pub struct Record {
     key: Option<Range<usize>>,
     value: Option<Range<usize>>,
     headers: Vec<(Range<usize>, Option<Range<usize>>)>,
+    unreadable: Option<&'static str>,
 }
 
 impl Record {
@@ -86,7 +87,18 @@ impl Record {
         let key = key.map(&mut keep);
         let value = value.map(&mut keep);
         let headers = headers.iter().map(|(name, value)| (keep(name), value.map(&mut keep))).collect();
-        Self { topic, position, bytes: bytes.into_boxed_slice(), key, value, headers }
+        Self { topic, position, bytes: bytes.into_boxed_slice(), key, value, headers, unreadable: None }
+    }
+
+    /// The same record, of which a part could not be read; it holds what could.
+    #[must_use]
+    pub fn with_unreadable(self, why: &'static str) -> Self {
+        Self { unreadable: Some(why), ..self }
+    }
+
+    /// Why a part of it could not be read; such a record is dead-lettered (`unreadable`).
+    pub fn unreadable(&self) -> Option<&'static str> {
+        self.unreadable
     }
 
     /// The topic it was read from.
