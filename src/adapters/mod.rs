@@ -7,3 +7,6 @@ pub mod app;
 //! One neighbour each; none knows another.
 
 pub mod claims;
+//! The neighbours, one folder each: an adapter translates and waits, decides nothing, and names no other adapter.
+
+pub mod kafka;

@@ -1,0 +1,143 @@
+//! What the client is told: our few settings, the operator's properties, and those the promise rests on.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+
+/// Where a new group starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// At the first record that is left.
+    #[default]
+    Earliest,
+    /// Behind the last record there was when the partition was assigned.
+    Latest,
+}
+
+/// What [`KafkaLog`](super::KafkaLog) needs to know.
+#[derive(Clone, Debug)]
+pub struct KafkaConfig {
+    /// `bootstrap.servers`.
+    pub brokers: String,
+    /// Names of topics, or one regular expression that begins with `^`.
+    pub topics: Vec<String>,
+    /// `group.id`.
+    pub group: String,
+    /// librdkafka properties of the operator; those the promise rests on are already refused.
+    pub properties: BTreeMap<String, String>,
+    /// Where a new group starts.
+    pub start: Start,
+    /// At most so many records of a partition between its low water and the last one taken in; at least 1.
+    pub max_open: u64,
+    /// At most so many bytes held for all partitions; reached by at most one record, at least 1.
+    pub max_held: u64,
+    /// A revoke that the pipeline has not released after this long is released without it (drain timeout and some).
+    pub revoke_deadline: Duration,
+}
+
+/// Used unless the operator says otherwise.
+const CONSUMER_DEFAULTS: [(&str, &str); 4] = [
+    ("statistics.interval.ms", "1000"),
+    // 64 MiB by default, outside of our own bound on held bytes.
+    ("queued.max.messages.kbytes", "16384"),
+    ("reconnect.backoff.ms", "100"),
+    ("reconnect.backoff.max.ms", "2000"),
+];
+
+/// Never the operator's to change.
+const CONSUMER_FIXED: [(&str, &str); 5] = [
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("auto.offset.reset", "error"),
+    ("enable.partition.eof", "false"),
+    ("isolation.level", "read_committed"),
+];
+
+impl KafkaConfig {
+    /// The consumer that joins the group.
+    pub(super) fn consumer(&self) -> ClientConfig {
+        let mut config = client(&self.brokers, &self.properties, &CONSUMER_DEFAULTS);
+        // The broker's own protocol (KIP-848) refuses a client-side assignor.
+        let broker_assigns = self.properties.get("group.protocol").is_some_and(|protocol| protocol == "consumer");
+        if !broker_assigns && !self.properties.contains_key("partition.assignment.strategy") {
+            config.set("partition.assignment.strategy", "cooperative-sticky");
+        }
+        config.set("group.id", &self.group);
+        for (name, value) in CONSUMER_FIXED {
+            config.set(name, value);
+        }
+        config
+    }
+
+    /// A consumer without group that sees records of open transactions too: for the true end of a log.
+    pub(super) fn watermark_reader(&self) -> ClientConfig {
+        let mut properties = self.properties.clone();
+        for grouped in ["group.instance.id", "group.protocol", "partition.assignment.strategy"] {
+            properties.remove(grouped);
+        }
+        let mut config = client(&self.brokers, &properties, &[]);
+        config.set("isolation.level", "read_uncommitted");
+        config
+    }
+}
+
+/// A client of `brokers`: `defaults`, overruled by `properties`.
+pub(super) fn client(brokers: &str, properties: &BTreeMap<String, String>, defaults: &[(&str, &str)]) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set_log_level(RDKafkaLogLevel::Info);
+    config.set("client.id", "kafka-once");
+    for (name, value) in defaults {
+        config.set(*name, *value);
+    }
+    for (name, value) in properties {
+        config.set(name, value);
+    }
+    config.set("bootstrap.servers", brokers);
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KafkaConfig, Start};
+    use std::time::Duration;
+
+    fn config(properties: &[(&str, &str)]) -> KafkaConfig {
+        KafkaConfig {
+            brokers: "b:9092".into(),
+            topics: vec!["t".into()],
+            group: "g".into(),
+            properties: properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            start: Start::Earliest,
+            max_open: 1,
+            max_held: 1,
+            revoke_deadline: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn the_operator_overrules_defaults_but_never_what_the_promise_rests_on() {
+        let table = [
+            ("statistics.interval.ms", "5000", "5000"),
+            ("client.id", "mine", "mine"),
+            ("partition.assignment.strategy", "range", "range"),
+            ("enable.auto.commit", "true", "false"),
+            ("auto.offset.reset", "latest", "error"),
+            ("isolation.level", "read_uncommitted", "read_committed"),
+            ("group.id", "other", "g"),
+            ("bootstrap.servers", "other", "b:9092"),
+        ];
+        for (name, asked, got) in table {
+            assert_eq!(config(&[(name, asked)]).consumer().get(name), Some(got), "{name}");
+        }
+    }
+
+    #[test]
+    fn partitions_move_cooperatively_unless_the_broker_assigns() {
+        let strategy =
+            |properties| config(properties).consumer().get("partition.assignment.strategy").map(str::to_owned);
+        assert_eq!(strategy(&[]).as_deref(), Some("cooperative-sticky"));
+        assert_eq!(strategy(&[("group.protocol", "consumer")]), None);
+    }
+}

@@ -1,0 +1,393 @@
+//! The polling thread: one loop that polls, obeys and answers, and never waits for anybody for long.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message};
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::mpsc::{Sender, UnboundedReceiver};
+
+use super::commit;
+use super::config::KafkaConfig;
+use super::context::{Context, Event};
+use super::errors::{Fate, fate};
+use super::handover::{Gone, Handover};
+use super::lookup;
+use super::owned::Partitions;
+use super::rebalance::Group;
+use super::record::to_record;
+use super::statistics::Statistics;
+use crate::domain::reasons::CommitResult;
+use crate::domain::record::{Record, TopicPartition};
+use crate::ports::{Commit, HeldBytes, Intake, LogCommand};
+
+/// Records handed over at once.
+const BATCH: usize = 64;
+/// How long a poll waits when nothing is expected but records: also the longest a command waits.
+const IDLE: Duration = Duration::from_millis(50);
+/// How long it waits while something else may change at any moment.
+const BUSY: Duration = Duration::from_millis(2);
+/// How long a full channel keeps us from polling, before all partitions are paused and after.
+const ROOM: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(20));
+/// Bounds of leaving: commits answered, group left, client gone, last message taken.
+const LEAVE_STEP: Duration = Duration::from_secs(5);
+
+/// Kafka, as the log that the pipeline reads.
+pub struct KafkaLog;
+
+/// Why the log could not be started: settings of the client that do not fit together, or no thread.
+#[derive(Debug, thiserror::Error)]
+#[error("kafka client: {0}")]
+pub struct StartError(String);
+
+impl KafkaLog {
+    /// Starts the polling thread: it joins the group, says on `intake` what happens, and obeys `commands` until
+    /// [`LogCommand::Leave`] or until the pipeline has dropped its ends. It ends within about 20 s from then.
+    /// `pulse` is called at every turn of the loop, at least every 300 ms.
+    ///
+    /// # Errors
+    /// The client refuses its settings; brokers that do not answer are no error.
+    pub fn start(
+        config: KafkaConfig,
+        intake: Sender<Intake>,
+        commands: UnboundedReceiver<LogCommand>,
+        held: Arc<HeldBytes>,
+        pulse: impl Fn() + Send + 'static,
+    ) -> Result<JoinHandle<()>, StartError> {
+        let failed = |error: &dyn std::fmt::Display| StartError(error.to_string());
+        let consumer = subscribed(&config.consumer(), &config.topics).map_err(|error| failed(&error))?;
+        let polling = Polling {
+            consumer: Arc::new(consumer),
+            handover: Handover::new(intake).map_err(|error| failed(&error))?,
+            partitions: Partitions::new(config.max_open, config.max_held),
+            config: Arc::new(config),
+            group: Group::default(),
+            commands,
+            held,
+            pulse,
+            stalled: false,
+            open_commits: 0,
+            broker_up: None,
+            dead: false,
+        };
+        let thread = std::thread::Builder::new().name("kafka".into());
+        thread.spawn(move || polling.run()).map_err(|error| failed(&error))
+    }
+}
+
+fn subscribed(config: &ClientConfig, topics: &[String]) -> Result<BaseConsumer<Context>, KafkaError> {
+    let consumer = BaseConsumer::from_config_and_context(config, Context::new())?;
+    let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+    consumer.subscribe(&topics)?;
+    Ok(consumer)
+}
+
+/// Everything the polling thread knows.
+pub(super) struct Polling<P> {
+    pub(super) consumer: Arc<BaseConsumer<Context>>,
+    pub(super) config: Arc<KafkaConfig>,
+    pub(super) handover: Handover,
+    pub(super) partitions: Partitions,
+    pub(super) group: Group,
+    commands: UnboundedReceiver<LogCommand>,
+    held: Arc<HeldBytes>,
+    pulse: P,
+    stalled: bool,
+    open_commits: usize,
+    broker_up: Option<bool>,
+    dead: bool,
+}
+
+/// Why the loop ends.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// The pipeline said so.
+    Leave,
+    /// The pipeline is gone.
+    Gone,
+}
+
+impl From<Gone> for End {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+impl<P: Fn() + Send> Polling<P> {
+    fn run(mut self) {
+        let end = loop {
+            if let Err(end) = self.turn() {
+                break end;
+            }
+        };
+        tracing::info!(target: "kafka", ?end, "leaving the group");
+        self.leave();
+    }
+
+    fn turn(&mut self) -> Result<(), End> {
+        (self.pulse)();
+        self.obey()?;
+        self.heed_events();
+        self.answer_group();
+        self.repair();
+        self.hand_over()?;
+        self.apply_bounds();
+        self.poll();
+        Ok(())
+    }
+
+    // ---- commands --------------------------------------------------------------------------------------------------
+
+    fn obey(&mut self) -> Result<(), End> {
+        loop {
+            match self.commands.try_recv() {
+                Ok(LogCommand::Begin(partitions)) => self.partitions.begin(&partitions),
+                Ok(LogCommand::Pause(partitions)) => self.partitions.tell(&partitions, true),
+                Ok(LogCommand::Resume(partitions)) => self.partitions.tell(&partitions, false),
+                Ok(LogCommand::Release(partitions)) => self.group.released(&partitions),
+                Ok(LogCommand::Commit(commits)) => self.commit(commits),
+                Ok(LogCommand::Leave) => return Err(End::Leave),
+                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Disconnected) => return Err(End::Gone),
+            }
+        }
+    }
+
+    fn commit(&mut self, commits: Vec<Commit>) {
+        let (ours, gone): (Vec<_>, Vec<_>) =
+            commits.into_iter().partition(|commit| self.partitions.contains(&commit.partition));
+        self.committed(gone, CommitResult::NotOwner);
+        if ours.is_empty() {
+            return;
+        }
+        let sent = commit::list(&ours).and_then(|list| self.consumer.commit(&list, CommitMode::Async));
+        match sent {
+            Ok(()) => self.open_commits += 1,
+            Err(error) => {
+                tracing::warn!(target: "kafka", %error, "commit not sent");
+                self.committed(ours, commit::classify(error.rdkafka_error_code().or(Some(RDKafkaErrorCode::Unknown))));
+            }
+        }
+    }
+
+    fn committed(&mut self, commits: Vec<Commit>, result: CommitResult) {
+        if !commits.is_empty() {
+            let offsets = commits.into_iter().map(|commit| (commit.partition, commit.next)).collect();
+            self.handover.push(Intake::Committed { offsets, result });
+        }
+    }
+
+    // ---- what the callbacks noted ----------------------------------------------------------------------------------
+
+    fn heed_events(&mut self) {
+        for event in self.consumer.context().take_events() {
+            match event {
+                Event::Rebalance(change) => self.group.changed(change),
+                Event::Committed(groups) => {
+                    self.open_commits = self.open_commits.saturating_sub(1);
+                    for (offsets, result) in groups {
+                        self.handover.push(Intake::Committed { offsets, result });
+                    }
+                }
+                Event::Statistics(statistics) => self.statistics(statistics),
+                Event::Error(code, reason) => self.error(code, &reason),
+            }
+        }
+    }
+
+    fn statistics(&mut self, statistics: Statistics) {
+        if statistics.any_broker_up {
+            self.tell_broker_up(true);
+        }
+        let mut ends = statistics.ends;
+        ends.retain(|(at, _)| self.partitions.contains(at));
+        // A pipeline that takes nothing needs no news of this kind, and they must not pile up.
+        if !ends.is_empty() && !self.stalled {
+            self.handover.push(Intake::Ends(ends));
+        }
+    }
+
+    fn error(&mut self, code: RDKafkaErrorCode, reason: &str) {
+        match fate(code, self.broker_up.is_some_and(|up| up)) {
+            Fate::Fatal => {
+                let detail = self.consumer.client().fatal_error().map(|(_, text)| text);
+                self.fatal(detail.as_deref().unwrap_or(reason));
+            }
+            Fate::AllBrokersDown => self.tell_broker_up(false),
+            Fate::OutOfRange => {
+                tracing::error!(target: "kafka", reason, "a partition's next record is not in its log");
+                self.group.suspect();
+            }
+            Fate::Warn => tracing::warn!(target: "kafka", ?code, reason, "client error"),
+            Fate::Note => tracing::debug!(target: "kafka", ?code, reason, "client error"),
+        }
+    }
+
+    /// Tells the pipeline, once, that only a new process can go on. The loop goes on turning until it is left.
+    pub(super) fn fatal(&mut self, reason: &str) {
+        if !std::mem::replace(&mut self.dead, true) {
+            tracing::error!(target: "kafka", reason, "client is beyond healing");
+            self.handover.push(Intake::Fatal(reason.to_owned()));
+        }
+    }
+
+    fn tell_broker_up(&mut self, up: bool) {
+        if self.broker_up.replace(up) != Some(up) {
+            tracing::info!(target: "kafka", up, "brokers");
+            self.handover.push(Intake::BrokerUp(up));
+        }
+    }
+
+    // ---- bounds ----------------------------------------------------------------------------------------------------
+
+    /// A full channel stops the polling for a moment; a pipeline that takes nothing for longer pauses all partitions.
+    fn hand_over(&mut self) -> Result<(), Gone> {
+        let patience = if self.stalled { ROOM.1 } else { ROOM.0 };
+        self.stalled = !self.handover.flush_within(patience)?;
+        self.partitions.stall(self.stalled);
+        Ok(())
+    }
+
+    /// Pauses before the next poll what has reached a bound: the client hands out nothing of it from then on.
+    fn apply_bounds(&mut self) {
+        self.partitions.relax(self.held.sum());
+        let pauses = self.partitions.pause_changes();
+        self.pause(&pauses.on);
+        if !pauses.off.is_empty()
+            && let Err(error) = self.consumer.resume(&lookup::list(&pauses.off))
+        {
+            tracing::warn!(target: "kafka", %error, "resume");
+        }
+        let bounds = self.partitions.bound_changes();
+        for (partitions, bound) in [(bounds.on, true), (bounds.off, false)] {
+            if !partitions.is_empty() {
+                self.handover.push(Intake::Bound(partitions, bound));
+            }
+        }
+    }
+
+    pub(super) fn pause(&self, partitions: &[TopicPartition]) {
+        if !partitions.is_empty()
+            && let Err(error) = self.consumer.pause(&lookup::list(partitions))
+        {
+            tracing::warn!(target: "kafka", %error, "pause");
+        }
+    }
+
+    // ---- records ---------------------------------------------------------------------------------------------------
+
+    fn poll(&mut self) {
+        let consumer = Arc::clone(&self.consumer);
+        let mut batch = Vec::new();
+        let mut patience = self.patience();
+        while batch.len() < BATCH {
+            let Some(polled) = consumer.poll(patience) else { break };
+            patience = Duration::ZERO;
+            match polled {
+                Ok(message) => {
+                    if self.take(&message, &mut batch) {
+                        break;
+                    }
+                }
+                Err(error) => self.poll_error(&error),
+            }
+        }
+        if !batch.is_empty() {
+            self.handover.push(Intake::Records(batch));
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        if self.stalled {
+            Duration::ZERO
+        } else if self.partitions.waits() || self.group.is_busy() || self.open_commits > 0 {
+            BUSY
+        } else {
+            IDLE
+        }
+    }
+
+    /// Takes a message in; whether a bound is reached by it.
+    fn take(&mut self, message: &BorrowedMessage<'_>, batch: &mut Vec<Record>) -> bool {
+        let Some(topic) = self.partitions.topic(message.topic(), message.partition()) else {
+            return false; // handed out before its partition was taken away
+        };
+        let record = to_record(topic, message);
+        let held = self.held.taken(record.held_bytes());
+        let position = record.position();
+        let bound = self.partitions.taken(record.topic(), position.partition, position.offset, held);
+        batch.push(record);
+        if self.broker_up != Some(true) {
+            self.tell_broker_up(true);
+        }
+        bound
+    }
+
+    /// Errors come here a second time, after their callback: only what the callback cannot tell is new.
+    fn poll_error(&mut self, error: &KafkaError) {
+        match error {
+            KafkaError::MessageConsumptionFatal(code) => self.fatal(&format!("{code}")),
+            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                self.group.suspect();
+            }
+            other => tracing::debug!(target: "kafka", error = %other, "poll"),
+        }
+    }
+
+    // ---- the end ---------------------------------------------------------------------------------------------------
+
+    /// Waits for open commits, gives everything back and leaves the group at once, each step bounded.
+    fn leave(mut self) {
+        self.poll_until(|polling| polling.open_commits == 0);
+        self.consumer.context().close();
+        let owes_answer = self.group.is_busy();
+        self.group.abandon();
+        let owned = self.partitions.all();
+        self.partitions.remove(&owned);
+        if let Err(error) = self.consumer.close_queue() {
+            tracing::warn!(target: "kafka", %error, "closing the client");
+        }
+        // The client calls back for a change that is not delivered yet; the one it has delivered is for us to answer.
+        if owes_answer && let Err(error) = self.consumer.unassign() {
+            tracing::debug!(target: "kafka", %error, "unassign while closing");
+        }
+        let left = self.poll_until(|polling| polling.consumer.closed());
+        tracing::info!(target: "kafka", left, "group left");
+        self.handover.push(Intake::Left);
+        // Nobody listening is as good as everything taken.
+        let _ = self.handover.flush_within(LEAVE_STEP);
+        drop_within(self.consumer, LEAVE_STEP);
+    }
+
+    /// Polls for callbacks only, until `done` or for [`LEAVE_STEP`]; whether it is done.
+    fn poll_until(&mut self, done: impl Fn(&Self) -> bool) -> bool {
+        let deadline = Instant::now() + LEAVE_STEP;
+        let owned = self.partitions.all();
+        self.pause(&owned);
+        while !done(self) && Instant::now() < deadline {
+            (self.pulse)();
+            // Records handed out now are not taken in: their offsets are not committed, their next owner reads them.
+            drop(self.consumer.poll(BUSY));
+            self.heed_events();
+            let _ = self.handover.flush();
+        }
+        done(self)
+    }
+}
+
+/// Destroying a client joins its threads, which may wait for a broker that has gone silent.
+fn drop_within(consumer: Arc<BaseConsumer<Context>>, patience: Duration) {
+    let (sender, dropped) = std::sync::mpsc::sync_channel(1);
+    let dropper = std::thread::Builder::new().name("kafka-drop".into()).spawn(move || {
+        drop(consumer);
+        let _ = sender.send(());
+    });
+    if dropper.is_err() || dropped.recv_timeout(patience).is_err() {
+        tracing::warn!(target: "kafka", "client not gone yet");
+    }
+}

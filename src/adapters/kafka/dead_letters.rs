@@ -1,0 +1,259 @@
+//! Dead letters out: an idempotent producer of their own, made when the first one is to be sent.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::{ClientConfig, ClientContext};
+use tokio::sync::oneshot;
+
+use super::config::client;
+use super::context;
+use crate::domain::time::UnixMillis;
+use crate::ports::{DeadLetter, DeadLetters};
+
+/// Said in `once-detail` of a letter whose value the topic did not take.
+const VALUE_TOO_LARGE: &str = "value too large for the dead-letter topic, left at its source position";
+
+/// What [`KafkaDeadLetters`] needs to know.
+#[derive(Clone, Debug)]
+pub struct DeadLetterConfig {
+    /// `bootstrap.servers`.
+    pub brokers: String,
+    /// librdkafka properties of the operator; those the promise rests on are already refused.
+    pub properties: BTreeMap<String, String>,
+    /// The dead-letter topic.
+    pub topic: String,
+}
+
+/// Used unless the operator says otherwise.
+const DEFAULTS: [(&str, &str); 5] = [
+    // As Java clients do it, so that a key's letters stand where its records would.
+    ("partitioner", "murmur2_random"),
+    ("linger.ms", "0"),
+    ("delivery.timeout.ms", "30000"),
+    ("reconnect.backoff.ms", "100"),
+    ("reconnect.backoff.max.ms", "2000"),
+];
+
+/// Never the operator's to change.
+const FIXED: [(&str, &str); 4] = [
+    ("acks", "all"),
+    ("enable.idempotence", "true"),
+    // The topic decides what is too large, not the client.
+    ("message.max.bytes", "1000000000"),
+    // A batch is refused as a whole: one letter each, so that no small one is refused for its neighbour's size.
+    ("batch.num.messages", "1"),
+];
+
+impl DeadLetterConfig {
+    fn producer(&self) -> ClientConfig {
+        let mut config = client(&self.brokers, &self.properties, &DEFAULTS);
+        for (name, value) in FIXED {
+            config.set(name, value);
+        }
+        config
+    }
+}
+
+type Delivered = oneshot::Sender<Result<(), RDKafkaErrorCode>>;
+type LetterProducer = ThreadedProducer<LetterContext>;
+
+struct LetterContext;
+
+impl ClientContext for LetterContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        context::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(target: "kafka", %error, reason, "dead-letter producer");
+    }
+}
+
+impl ProducerContext for LetterContext {
+    type DeliveryOpaque = Box<Delivered>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, delivered: Self::DeliveryOpaque) {
+        let result = match result {
+            Ok(_) => Ok(()),
+            Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)),
+        };
+        // A sender that has given up does not want to know.
+        let _ = delivered.send(result);
+    }
+}
+
+/// The dead-letter topic of Kafka.
+pub struct KafkaDeadLetters {
+    config: DeadLetterConfig,
+    producer: Mutex<Option<Arc<LetterProducer>>>,
+}
+
+impl DeadLetters for KafkaDeadLetters {
+    async fn send(&self, letter: DeadLetter) -> Result<(), String> {
+        let whole = self.produce(&letter, letter.record.value(), &letter.detail).await;
+        match whole {
+            Err(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) => {
+                let detail = join(&letter.detail, VALUE_TOO_LARGE);
+                let empty = letter.record.value().map(|_| &b""[..]);
+                self.produce(&letter, empty, &detail).await
+            }
+            other => other,
+        }
+        .map_err(|code| format!("dead-letter topic {}: {code}", self.config.topic))
+    }
+}
+
+impl KafkaDeadLetters {
+    /// Nothing is connected before the first letter.
+    pub fn new(config: DeadLetterConfig) -> Self {
+        Self { config, producer: Mutex::default() }
+    }
+
+    async fn produce(&self, letter: &DeadLetter, value: Option<&[u8]>, detail: &str) -> Result<(), RDKafkaErrorCode> {
+        let producer = self.producer()?;
+        let (delivered, result) = oneshot::channel();
+        let headers = headers(letter, detail);
+        let mut record: BaseRecord<'_, [u8], [u8], _> =
+            BaseRecord::with_opaque_to(&self.config.topic, Box::new(delivered)).headers(headers);
+        record.key = letter.record.key();
+        record.payload = value;
+        let timestamp = letter.record.position().timestamp;
+        record.timestamp = (timestamp >= 0).then_some(timestamp);
+        let queued = producer.send(record).map_err(|(error, _)| code(&error));
+        let done = match queued {
+            Ok(()) => result.await.unwrap_or(Err(RDKafkaErrorCode::PurgeQueue)),
+            Err(code) => Err(code),
+        };
+        if done.is_err() && producer.client().fatal_error().is_some() {
+            tracing::warn!(target: "kafka", "dead-letter producer is beyond healing, making another");
+            self.lock().take_if(|current| Arc::ptr_eq(current, &producer));
+        }
+        done
+    }
+
+    fn producer(&self) -> Result<Arc<LetterProducer>, RDKafkaErrorCode> {
+        let mut producer = self.lock();
+        if let Some(producer) = &*producer {
+            return Ok(Arc::clone(producer));
+        }
+        let made =
+            LetterProducer::from_config_and_context(&self.config.producer(), LetterContext).map_err(|error| {
+                tracing::error!(target: "kafka", %error, "dead-letter producer not made");
+                code(&error)
+            })?;
+        let made = Arc::new(made);
+        *producer = Some(Arc::clone(&made));
+        Ok(made)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<LetterProducer>>> {
+        self.producer.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn code(error: &KafkaError) -> RDKafkaErrorCode {
+    error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::InvalidArgument)
+}
+
+/// The record's headers as they were, and behind them what is said about it.
+fn headers(letter: &DeadLetter, detail: &str) -> OwnedHeaders {
+    let mut headers = OwnedHeaders::new_with_capacity(letter.record.headers().count() + 9);
+    for (name, value) in letter.record.headers() {
+        headers = headers.insert(Header { key: &String::from_utf8_lossy(name), value });
+    }
+    for (key, value) in said(letter, detail) {
+        headers = headers.insert(Header { key, value: Some(value.as_bytes()) });
+    }
+    headers
+}
+
+fn said(letter: &DeadLetter, detail: &str) -> Vec<(&'static str, String)> {
+    let position = letter.record.position();
+    let mut said = vec![("once-error", letter.reason.to_string()), ("once-detail", detail.to_owned())];
+    said.extend(letter.status.map(|status| ("once-status", status.to_string())));
+    said.push(("once-attempts", letter.attempts.to_string()));
+    said.extend(letter.id.as_ref().map(|id| ("once-message-id", id.0.to_string())));
+    said.extend([
+        ("once-source-topic", letter.record.topic().to_string()),
+        ("once-source-partition", position.partition.to_string()),
+        ("once-source-offset", position.offset.0.to_string()),
+        ("once-at", rfc3339(letter.at)),
+    ]);
+    said
+}
+
+fn join(detail: &str, more: &str) -> String {
+    if detail.is_empty() { more.to_owned() } else { format!("{detail}; {more}") }
+}
+
+/// A time as RFC 3339 in UTC, with milliseconds. Days to date after Howard Hinnant's `civil_from_days`.
+fn rfc3339(at: UnixMillis) -> String {
+    let (days, millis) = (at.0 / 86_400_000, at.0 % 86_400_000);
+    let shifted = days + 719_468; // days since 0000-03-01
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * of_year + 2) / 153; // from March
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (millis / 3_600_000, millis / 60_000 % 60, millis / 1_000 % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", millis % 1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::identity::WireId;
+    use crate::domain::reasons::DeadLetterReason;
+    use crate::domain::record::{Offset, Position, Record};
+
+    fn letter(status: Option<u16>, id: Option<&str>) -> DeadLetter {
+        let position = Position { partition: 3, offset: Offset(7), timestamp: 5 };
+        let record =
+            Record::new("orders".into(), position, Some(b"k"), Some(b"v"), &[(b"h", None), (b"h", Some(b"1"))]);
+        DeadLetter {
+            record: Arc::new(record),
+            reason: DeadLetterReason::Refused,
+            detail: "422".into(),
+            status,
+            attempts: 2,
+            id: id.map(|id| WireId(id.into())),
+            at: UnixMillis(951_782_400_123),
+        }
+    }
+
+    #[test]
+    fn what_is_said_about_a_letter_stands_behind_its_own_headers() {
+        let names: Vec<_> = said(&letter(Some(422), Some("a")), "422").into_iter().map(|(name, _)| name).collect();
+        let all = "once-error once-detail once-status once-attempts once-message-id once-source-topic \
+                   once-source-partition once-source-offset once-at";
+        assert_eq!(names.join(" "), all);
+    }
+
+    #[test]
+    fn without_a_request_there_is_no_status_and_without_an_id_none_is_said() {
+        let said = said(&letter(None, None), "");
+        assert!(said.iter().all(|(name, _)| !["once-status", "once-message-id"].contains(name)));
+        assert!(said.contains(&("once-at", "2000-02-29T00:00:00.123Z".to_owned())));
+        assert!(said.contains(&("once-source-offset", "7".to_owned())));
+    }
+
+    #[test]
+    fn times_are_written_as_rfc_3339() {
+        let table = [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1_709_164_799_999, "2024-02-28T23:59:59.999Z"),
+            (1_709_251_200_000, "2024-03-01T00:00:00.000Z"),
+            (32_503_680_000_000, "3000-01-01T00:00:00.000Z"),
+        ];
+        for (millis, text) in table {
+            assert_eq!(rfc3339(UnixMillis(millis)), text);
+        }
+    }
+}

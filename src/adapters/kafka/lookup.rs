@@ -1,0 +1,304 @@
+//! Where partitions start: committed offsets and ends of logs, asked on a helper thread while the loop goes on polling.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::config::{KafkaConfig, Start};
+use super::context::Context;
+use super::quiet::quietly;
+use crate::domain::record::{NextOffset, Topic, TopicPartition};
+
+/// Bound of one answer of the brokers.
+const ANSWER: Duration = Duration::from_secs(5);
+/// Waits between tries: doubled from the first to the last.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// For so long a partition that no broker knows may still be on its way; then the others are not kept waiting for it.
+pub(super) const UNKNOWN_PATIENCE: Duration = Duration::from_secs(15);
+
+/// What was found out about one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// What the group had committed, with the metadata (empty when it is not UTF-8: not ours).
+    pub committed: Option<(NextOffset, String)>,
+    /// Where the log begins.
+    pub log_start: NextOffset,
+    /// Where the log ends for a reader of committed records.
+    pub log_end: NextOffset,
+    /// Where to start.
+    pub start: NextOffset,
+}
+
+/// The answer for a set of partitions.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    /// Those that exist.
+    pub found: Vec<Found>,
+    /// Those that no broker knows.
+    pub unknown: Vec<TopicPartition>,
+}
+
+/// A question under way. Dropping it ends its thread after the answer it waits for.
+#[derive(Debug)]
+pub(super) struct Lookup {
+    answer: Receiver<Answer>,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Lookup {
+    /// Asks for `partitions`, again and again until there is an answer; after `patience` one without those that no
+    /// broker knows will do.
+    pub(super) fn start(
+        consumer: &Arc<BaseConsumer<Context>>,
+        config: &Arc<KafkaConfig>,
+        partitions: Vec<TopicPartition>,
+        patience: Duration,
+    ) -> std::io::Result<Self> {
+        let (sender, answer) = sync_channel(1);
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let asker = Asker {
+            consumer: Arc::clone(consumer),
+            config: Arc::clone(config),
+            cancelled: Arc::clone(&cancelled),
+            patience_ends: Instant::now() + patience,
+        };
+        std::thread::Builder::new().name("kafka-lookup".into()).spawn(move || {
+            if let Some(answer) = asker.ask_until_answered(&partitions) {
+                // A dropped receiver: nobody asks any more.
+                let _ = sender.send(answer);
+            }
+        })?;
+        Ok(Self { answer, cancelled })
+    }
+
+    /// The answer, once it is there.
+    pub(super) fn answer(&self) -> Option<Answer> {
+        self.answer.try_recv().ok()
+    }
+}
+
+impl Drop for Lookup {
+    fn drop(&mut self) {
+        self.cancelled.store(true, Ordering::Release);
+    }
+}
+
+struct Asker {
+    consumer: Arc<BaseConsumer<Context>>,
+    config: Arc<KafkaConfig>,
+    cancelled: Arc<AtomicBool>,
+    patience_ends: Instant,
+}
+
+impl Asker {
+    fn ask_until_answered(&self, partitions: &[TopicPartition]) -> Option<Answer> {
+        let mut wait = BACKOFF.0;
+        while !self.cancelled.load(Ordering::Acquire) {
+            match self.ask(partitions) {
+                Ok(answer) if answer.unknown.is_empty() || Instant::now() >= self.patience_ends => {
+                    return Some(answer);
+                }
+                Ok(answer) => tracing::debug!(target: "kafka", unknown = answer.unknown.len(), "partitions unknown"),
+                Err(error) => tracing::warn!(target: "kafka", %error, "start positions not known yet"),
+            }
+            std::thread::sleep(wait);
+            wait = (wait * 2).min(BACKOFF.1);
+        }
+        None
+    }
+
+    fn ask(&self, partitions: &[TopicPartition]) -> KafkaResult<Answer> {
+        let mut answer = Answer::default();
+        let (known, unknown) = self.watermarks(partitions)?;
+        answer.unknown = unknown;
+        if known.is_empty() {
+            return Ok(answer);
+        }
+        let names: Vec<_> = known.iter().map(|(at, _)| at.clone()).collect();
+        let committed = self.committed(&names)?;
+        let old_topics = self.old_topics(&names, &committed)?;
+        for ((partition, (log_start, log_end)), committed) in known.into_iter().zip(committed) {
+            let next = committed.as_ref().map(|(next, _)| *next);
+            let policy = if old_topics.contains(&partition.topic) { Start::Earliest } else { self.config.start };
+            let end = match next {
+                Some(next) if next > log_end => self.true_end(&partition)?,
+                _ => log_end,
+            };
+            let start = start(next, log_start, end, policy);
+            tell_loss(&partition, next, log_start, end);
+            answer.found.push(Found { partition, committed, log_start, log_end, start });
+        }
+        Ok(answer)
+    }
+
+    /// Where logs begin and end: one request for each leader, or one for each partition when some are unknown.
+    #[allow(clippy::type_complexity)] // said once, used once
+    fn watermarks(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> KafkaResult<(Vec<(TopicPartition, (NextOffset, NextOffset))>, Vec<TopicPartition>)> {
+        let at_once = self.edges(partitions, Offset::End).and_then(|ends| {
+            let starts = self.edges(partitions, Offset::Beginning)?;
+            Ok(starts.into_iter().zip(ends).collect::<Vec<_>>())
+        });
+        if let Ok(edges) = at_once {
+            return Ok((partitions.iter().cloned().zip(edges).collect(), Vec::new()));
+        }
+        let (mut known, mut unknown) = (Vec::new(), Vec::new());
+        for at in partitions {
+            match self.consumer.fetch_watermarks(&at.topic, at.partition, ANSWER) {
+                Ok((low, high)) => known.push((at.clone(), (NextOffset(low), NextOffset(high)))),
+                Err(error) if is_unknown(&error) => unknown.push(at.clone()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((known, unknown))
+    }
+
+    /// One edge of each log. librdkafka sends the logical offsets as they are (`rd_kafka_offsets_for_times`).
+    fn edges(&self, partitions: &[TopicPartition], edge: Offset) -> KafkaResult<Vec<NextOffset>> {
+        let mut list = list(partitions);
+        list.set_all_offsets(edge)?;
+        let answer = self.consumer.offsets_for_times(list, ANSWER)?;
+        in_order(&answer, partitions, |element| match element.offset() {
+            Offset::Offset(offset) => Ok(NextOffset(offset)),
+            _ => Err(KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset)),
+        })
+    }
+
+    fn committed(&self, partitions: &[TopicPartition]) -> KafkaResult<Vec<Option<(NextOffset, String)>>> {
+        let answer = self.consumer.committed_offsets(list(partitions), ANSWER)?;
+        in_order(&answer, partitions, |element| match element.offset() {
+            Offset::Offset(next) => Ok(Some((NextOffset(next), metadata(element)))),
+            _ => Ok(None),
+        })
+    }
+
+    /// Topics of which the group has committed something, when that matters: a partition without an offset is then
+    /// one that was added, and is read from its beginning even with `latest`.
+    fn old_topics(
+        &self,
+        partitions: &[TopicPartition],
+        committed: &[Option<(NextOffset, String)>],
+    ) -> KafkaResult<HashSet<Topic>> {
+        let mut old = HashSet::new();
+        if self.config.start == Start::Earliest {
+            return Ok(old);
+        }
+        let without = partitions.iter().zip(committed).filter(|(_, committed)| committed.is_none());
+        let topics: HashSet<&Topic> = without.map(|(at, _)| &at.topic).collect();
+        for topic in topics {
+            let all = self.partitions_of(topic)?;
+            if !all.is_empty() && self.committed(&all)?.iter().any(Option::is_some) {
+                old.insert(Arc::clone(topic));
+            }
+        }
+        Ok(old)
+    }
+
+    fn partitions_of(&self, topic: &Topic) -> KafkaResult<Vec<TopicPartition>> {
+        let metadata = self.consumer.fetch_metadata(Some(topic), ANSWER)?;
+        let partitions = metadata.topics().iter().flat_map(|found| found.partitions());
+        Ok(partitions.map(|found| TopicPartition { topic: Arc::clone(topic), partition: found.id() }).collect())
+    }
+
+    /// The end of a log with open transactions: a group taken over from a reader of uncommitted records may have
+    /// committed above the end that we see, and that is no truncation.
+    fn true_end(&self, at: &TopicPartition) -> KafkaResult<NextOffset> {
+        let reader: BaseConsumer = self.config.watermark_reader().create()?;
+        let (_, high) = reader.fetch_watermarks(&at.topic, at.partition, ANSWER)?;
+        Ok(NextOffset(high))
+    }
+}
+
+/// Where to start: at the committed offset if the log still holds it, else at the earliest record left.
+fn start(committed: Option<NextOffset>, log_start: NextOffset, log_end: NextOffset, policy: Start) -> NextOffset {
+    match (committed, policy) {
+        (Some(next), _) if next >= log_start && next <= log_end => next,
+        (None, Start::Latest) => log_end,
+        (Some(_), _) | (None, Start::Earliest) => log_start,
+    }
+}
+
+fn tell_loss(at: &TopicPartition, committed: Option<NextOffset>, log_start: NextOffset, log_end: NextOffset) {
+    let Some(next) = committed else { return };
+    if next < log_start {
+        tracing::error!(
+            target: "kafka", topic = %at.topic, partition = at.partition, committed = next.0, log_start = log_start.0,
+            "records deleted before they were read: going on at the earliest left",
+        );
+    } else if next > log_end {
+        tracing::error!(
+            target: "kafka", topic = %at.topic, partition = at.partition, committed = next.0, log_end = log_end.0,
+            "log ends below the committed offset: truncated or another topic, reading from its beginning",
+        );
+    }
+}
+
+/// Offset metadata may be another tool's; what is not UTF-8 panics inside of the client library.
+fn metadata(element: &TopicPartitionListElem<'_>) -> String {
+    quietly(|| element.metadata().to_owned()).unwrap_or_default()
+}
+
+fn is_unknown(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition)
+    )
+}
+
+/// A list of partitions, without offsets.
+pub(super) fn list(partitions: &[TopicPartition]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for at in partitions {
+        list.add_partition(&at.topic, at.partition);
+    }
+    list
+}
+
+/// Reads an answer in the order of the question; an error of any partition is an error of all.
+fn in_order<T>(
+    answer: &TopicPartitionList,
+    asked: &[TopicPartition],
+    read: impl Fn(&TopicPartitionListElem<'_>) -> KafkaResult<T>,
+) -> KafkaResult<Vec<T>> {
+    let one = |at: &TopicPartition| {
+        let absent = KafkaError::OffsetFetch(RDKafkaErrorCode::UnknownPartition);
+        let element = answer.find_partition(&at.topic, at.partition).ok_or(absent)?;
+        element.error()?;
+        read(&element)
+    };
+    asked.iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_starts_where_the_group_left_it_or_at_the_earliest_left() {
+        let table = [
+            (Some(5), Start::Earliest, 5),
+            (Some(3), Start::Latest, 3),
+            (Some(9), Start::Latest, 9),
+            (Some(2), Start::Latest, 3),
+            (Some(10), Start::Latest, 3),
+            (None, Start::Earliest, 3),
+            (None, Start::Latest, 9),
+        ];
+        for (committed, policy, expected) in table {
+            let got = start(committed.map(NextOffset), NextOffset(3), NextOffset(9), policy);
+            assert_eq!(got, NextOffset(expected), "{committed:?} {policy:?}");
+        }
+    }
+}

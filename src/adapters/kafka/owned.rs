@@ -1,0 +1,277 @@
+//! The partitions that are ours: which of them must not be read now, and why.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::domain::record::{NextOffset, Offset, Topic, TopicPartition};
+use crate::ports::Window;
+
+/// One partition of ours. It is read iff it has begun and nothing holds it.
+#[derive(Debug)]
+struct Owned {
+    window: Arc<Window>,
+    next: NextOffset,
+    begun: bool,
+    told: bool,
+    full: bool,
+    /// What the client was told last.
+    paused: bool,
+    /// What the pipeline was told last of our bounds.
+    bound: bool,
+}
+
+/// All partitions of ours, and the bounds on them.
+#[derive(Debug)]
+pub(super) struct Partitions {
+    owned: HashMap<Topic, BTreeMap<i32, Owned>>,
+    max_open: u64,
+    max_held: u64,
+    /// Held bytes reached their bound and have not come down to half of it.
+    held: bool,
+    /// The pipeline takes nothing.
+    stalled: bool,
+}
+
+/// Partitions whose state changed: to `true`, and to `false`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Changes {
+    /// Held now.
+    pub on: Vec<TopicPartition>,
+    /// No longer held.
+    pub off: Vec<TopicPartition>,
+}
+
+impl Partitions {
+    pub(super) fn new(max_open: u64, max_held: u64) -> Self {
+        let (max_open, max_held) = (max_open.max(1), max_held.max(1));
+        Self { owned: HashMap::new(), max_open, max_held, held: false, stalled: false }
+    }
+
+    /// A partition became ours; the client has been told to pause it.
+    pub(super) fn insert(&mut self, at: &TopicPartition, start: NextOffset, window: Arc<Window>) {
+        let fresh = Owned { window, next: start, begun: false, told: false, full: false, paused: true, bound: false };
+        self.owned.entry(Arc::clone(&at.topic)).or_default().insert(at.partition, fresh);
+    }
+
+    /// Partitions are no longer ours; returns those that were.
+    pub(super) fn remove(&mut self, partitions: &[TopicPartition]) -> Vec<TopicPartition> {
+        let mut gone = Vec::new();
+        for at in partitions {
+            let Some(topic) = self.owned.get_mut(&at.topic) else { continue };
+            if topic.remove(&at.partition).is_some() {
+                gone.push(at.clone());
+            }
+            if topic.is_empty() {
+                self.owned.remove(&at.topic);
+            }
+        }
+        gone
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<TopicPartition> {
+        self.iter().map(|(at, _)| at).collect()
+    }
+
+    /// The next offset of each.
+    pub(super) fn positions(&self) -> Vec<(TopicPartition, NextOffset)> {
+        self.iter().map(|(at, owned)| (at, owned.next)).collect()
+    }
+
+    /// The next offset of one that is ours.
+    pub(super) fn next(&self, at: &TopicPartition) -> Option<NextOffset> {
+        self.get(at).map(|owned| owned.next)
+    }
+
+    /// Whether a partition is ours.
+    pub(super) fn contains(&self, at: &TopicPartition) -> bool {
+        self.get(at).is_some()
+    }
+
+    /// The shared name of the topic of a partition that is ours.
+    pub(super) fn topic(&self, topic: &str, partition: i32) -> Option<Topic> {
+        let (name, partitions) = self.owned.get_key_value(topic)?;
+        partitions.contains_key(&partition).then(|| Arc::clone(name))
+    }
+
+    /// A record was taken in, and so many bytes are held now; whether a bound is reached.
+    pub(super) fn taken(&mut self, topic: &str, partition: i32, offset: Offset, held: u64) -> bool {
+        self.held |= held >= self.max_held;
+        let Some(owned) = self.owned.get_mut(topic).and_then(|topic| topic.get_mut(&partition)) else {
+            return self.held;
+        };
+        owned.next = offset.next();
+        owned.full |= owned.window.taken() >= self.max_open;
+        owned.full || self.held
+    }
+
+    /// Lets go of what has come down to half of its bound: the client throws away what it has prefetched at every pause.
+    pub(super) fn relax(&mut self, held: u64) {
+        self.held &= held > self.max_held / 2;
+        for owned in self.owned.values_mut().flat_map(BTreeMap::values_mut) {
+            owned.full &= owned.window.size() > self.max_open / 2;
+        }
+    }
+
+    /// The pipeline takes nothing, or takes again.
+    pub(super) fn stall(&mut self, stalled: bool) {
+        self.stalled = stalled;
+    }
+
+    /// May be read from now on.
+    pub(super) fn begin(&mut self, partitions: &[TopicPartition]) {
+        self.each(partitions, |owned| owned.begun = true);
+    }
+
+    /// The pipeline wants nothing of these for now (`true`), or again.
+    pub(super) fn tell(&mut self, partitions: &[TopicPartition], paused: bool) {
+        self.each(partitions, |owned| owned.told = paused);
+    }
+
+    /// The client has forgotten what was paused: what it was told last counts as `paused` for all.
+    pub(super) fn assume_paused(&mut self) {
+        for owned in self.owned.values_mut().flat_map(BTreeMap::values_mut) {
+            owned.paused = true;
+        }
+    }
+
+    /// What the client must be told to pause and to resume; counts as told.
+    pub(super) fn pause_changes(&mut self) -> Changes {
+        let all = self.held || self.stalled;
+        self.changes(|owned| {
+            let pause = all || !owned.begun || owned.told || owned.full;
+            (std::mem::replace(&mut owned.paused, pause), pause)
+        })
+    }
+
+    /// What the pipeline must be told of our bounds; counts as told.
+    pub(super) fn bound_changes(&mut self) -> Changes {
+        let held = self.held;
+        self.changes(|owned| {
+            let bound = held || owned.full;
+            (std::mem::replace(&mut owned.bound, bound), bound)
+        })
+    }
+
+    /// Whether something is held that may be let go at any moment.
+    pub(super) fn waits(&self) -> bool {
+        self.held || self.stalled || self.iter().any(|(_, owned)| owned.full || !owned.begun)
+    }
+
+    fn changes(&mut self, mut was_and_is: impl FnMut(&mut Owned) -> (bool, bool)) -> Changes {
+        let mut changes = Changes::default();
+        for (topic, partitions) in &mut self.owned {
+            for (&partition, owned) in partitions {
+                let at = || TopicPartition { topic: Arc::clone(topic), partition };
+                match was_and_is(owned) {
+                    (false, true) => changes.on.push(at()),
+                    (true, false) => changes.off.push(at()),
+                    _ => {}
+                }
+            }
+        }
+        changes
+    }
+
+    fn each(&mut self, partitions: &[TopicPartition], change: impl Fn(&mut Owned)) {
+        for at in partitions {
+            if let Some(owned) = self.owned.get_mut(&at.topic).and_then(|topic| topic.get_mut(&at.partition)) {
+                change(owned);
+            }
+        }
+    }
+
+    fn get(&self, at: &TopicPartition) -> Option<&Owned> {
+        self.owned.get(&at.topic)?.get(&at.partition)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (TopicPartition, &Owned)> {
+        self.owned.iter().flat_map(|(topic, partitions)| {
+            partitions.iter().map(|(&partition, owned)| (TopicPartition { topic: Arc::clone(topic), partition }, owned))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HELD: u64 = 100;
+
+    fn at(partition: i32) -> TopicPartition {
+        TopicPartition { topic: "t".into(), partition }
+    }
+
+    fn two() -> (Partitions, Arc<Window>) {
+        let mut partitions = Partitions::new(4, HELD);
+        let window = Arc::new(Window::default());
+        partitions.insert(&at(0), NextOffset(0), Arc::clone(&window));
+        partitions.insert(&at(1), NextOffset(0), Arc::default());
+        partitions.begin(&[at(0), at(1)]);
+        partitions.pause_changes();
+        (partitions, window)
+    }
+
+    fn on(partitions: &[TopicPartition]) -> Changes {
+        Changes { on: partitions.to_vec(), off: Vec::new() }
+    }
+
+    fn off(partitions: &[TopicPartition]) -> Changes {
+        Changes { on: Vec::new(), off: partitions.to_vec() }
+    }
+
+    #[test]
+    fn a_full_window_holds_its_partition_until_half() {
+        let (mut partitions, window) = two();
+        let full: Vec<_> = (0..4).map(|offset| partitions.taken("t", 0, Offset(offset), 0)).collect();
+        assert_eq!(full, [false, false, false, true]);
+        assert_eq!(partitions.pause_changes(), on(&[at(0)]));
+        assert_eq!(partitions.bound_changes(), on(&[at(0)]));
+        assert_eq!(partitions.pause_changes(), Changes::default(), "told once");
+        window.passed(1);
+        partitions.relax(0);
+        assert_eq!(partitions.pause_changes(), Changes::default(), "above half");
+        window.passed(1);
+        partitions.relax(0);
+        assert_eq!(partitions.pause_changes(), off(&[at(0)]));
+        assert_eq!(partitions.bound_changes(), off(&[at(0)]));
+        assert_eq!(partitions.next(&at(0)), Some(NextOffset(4)));
+    }
+
+    #[test]
+    fn held_bytes_hold_all_until_half() {
+        let (mut partitions, _) = two();
+        assert!(partitions.taken("t", 1, Offset(0), HELD));
+        assert_eq!(partitions.pause_changes(), on(&[at(0), at(1)]));
+        assert_eq!(partitions.bound_changes(), on(&[at(0), at(1)]));
+        partitions.relax(HELD / 2 + 1);
+        assert_eq!(partitions.pause_changes(), Changes::default());
+        partitions.relax(HELD / 2);
+        assert_eq!(partitions.pause_changes(), off(&[at(0), at(1)]));
+    }
+
+    #[test]
+    fn each_reason_alone_pauses_and_a_stall_is_no_bound() {
+        let (mut partitions, _) = two();
+        partitions.tell(&[at(0)], true);
+        assert_eq!(partitions.pause_changes(), on(&[at(0)]));
+        partitions.stall(true);
+        assert_eq!(partitions.pause_changes(), on(&[at(1)]));
+        assert_eq!(partitions.bound_changes(), Changes::default());
+        partitions.tell(&[at(0)], false);
+        assert_eq!(partitions.pause_changes(), Changes::default());
+        partitions.stall(false);
+        assert_eq!(partitions.pause_changes(), off(&[at(0), at(1)]));
+    }
+
+    #[test]
+    fn a_new_partition_waits_for_its_beginning_and_a_removed_one_is_unknown() {
+        let (mut partitions, _) = two();
+        partitions.insert(&at(2), NextOffset(9), Arc::default());
+        assert_eq!(partitions.pause_changes(), Changes::default(), "paused already");
+        partitions.begin(&[at(2)]);
+        assert_eq!(partitions.pause_changes(), off(&[at(2)]));
+        assert_eq!(partitions.remove(&[at(2), at(7)]), [at(2)]);
+        assert!(partitions.topic("t", 2).is_none() && partitions.topic("t", 1).is_some());
+    }
+}

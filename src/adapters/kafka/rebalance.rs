@@ -1,0 +1,285 @@
+//! Answering the group, in order and outside of its callback: assign once starts are known, unassign once released.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{Consumer, RebalanceProtocol};
+use rdkafka::error::KafkaResult;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::consumer::Polling;
+use super::context::{Change, ChangeKind};
+use super::lookup::{self, Answer, Found, Lookup};
+use crate::domain::record::{NextOffset, TopicPartition};
+use crate::ports::{Assigned, Intake, Window};
+
+/// How often partitions that no broker knew are asked for again.
+const UNKNOWN_AGAIN: Duration = Duration::from_secs(5);
+
+/// The changes of the assignment, and where we are with them.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    /// Bounded: the client hands out one change at a time, and waits for its answer.
+    changes: VecDeque<Change>,
+    answering: Answering,
+    /// Ours by the group's word, but no broker knows them: asked for again from time to time.
+    unknown: BTreeSet<TopicPartition>,
+    /// The client has stopped a partition whose next offset is out of range, without saying which.
+    out_of_range: bool,
+    repair: Option<Lookup>,
+    repair_again: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+enum Answering {
+    /// The client waits for nothing.
+    #[default]
+    Nothing,
+    /// Partitions were given; where they start is being asked for.
+    Looking { lookup: Lookup, eager: bool },
+    /// Partitions are wanted back; the pipeline finishes what is open.
+    Draining(Draining),
+}
+
+#[derive(Debug)]
+struct Draining {
+    open: BTreeSet<TopicPartition>,
+    change: Change,
+    deadline: Instant,
+}
+
+impl Group {
+    /// A change that the client waits for.
+    pub(super) fn changed(&mut self, change: Change) {
+        self.changes.push_back(change);
+    }
+
+    /// A partition's next offset is out of range.
+    pub(super) fn suspect(&mut self) {
+        self.out_of_range = true;
+    }
+
+    /// The pipeline let go of partitions.
+    pub(super) fn released(&mut self, partitions: &[TopicPartition]) {
+        if let Answering::Draining(draining) = &mut self.answering {
+            draining.open.retain(|at| !partitions.contains(at));
+        }
+    }
+
+    /// Whether an answer is owed or a question is open.
+    pub(super) fn is_busy(&self) -> bool {
+        self.repair.is_some() || !self.changes.is_empty() || !matches!(self.answering, Answering::Nothing)
+    }
+
+    /// Forgets everything: the client is about to be closed.
+    pub(super) fn abandon(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl<P: Fn() + Send> Polling<P> {
+    /// One step of answering the group; never blocks.
+    pub(super) fn answer_group(&mut self) {
+        self.group.answering = match std::mem::take(&mut self.group.answering) {
+            Answering::Looking { lookup, eager } => match lookup.answer() {
+                Some(answer) => self.assign(answer, eager),
+                None => Answering::Looking { lookup, eager },
+            },
+            Answering::Draining(draining) if draining.open.is_empty() => self.unassign(&draining.change),
+            Answering::Draining(draining) if Instant::now() >= draining.deadline => {
+                tracing::warn!(target: "kafka", partitions = draining.open.len(), "revoked without a release in time");
+                self.handover.push(Intake::Lost(draining.open.into_iter().collect()));
+                self.unassign(&draining.change)
+            }
+            other => other,
+        };
+        if matches!(self.group.answering, Answering::Nothing)
+            && let Some(change) = self.group.changes.pop_front()
+        {
+            self.group.repair = None;
+            self.group.answering = self.begin_answer(change);
+        }
+    }
+
+    fn begin_answer(&mut self, change: Change) -> Answering {
+        tracing::info!(
+            target: "kafka", partitions = change.partitions.len(), eager = change.eager, "group: {:?}", change.kind,
+        );
+        match change.kind {
+            ChangeKind::Assign => self.look(change),
+            ChangeKind::Lost => {
+                let lost = self.partitions.remove(&change.partitions);
+                self.handover.push(Intake::Lost(lost.clone()));
+                self.unassign_from_client(&change, &lost)
+            }
+            ChangeKind::Revoke => {
+                let mut owned = change.partitions.clone();
+                owned.retain(|at| self.partitions.contains(at));
+                if owned.is_empty() {
+                    return self.unassign(&change);
+                }
+                self.handover.push(Intake::Revoking(owned.clone()));
+                let deadline = Instant::now() + self.config.revoke_deadline;
+                Answering::Draining(Draining { open: owned.into_iter().collect(), change, deadline })
+            }
+        }
+    }
+
+    fn look(&mut self, change: Change) -> Answering {
+        if change.partitions.is_empty() {
+            return self.assign(Answer::default(), change.eager);
+        }
+        match Lookup::start(&self.consumer, &self.config, change.partitions, lookup::UNKNOWN_PATIENCE) {
+            Ok(lookup) => Answering::Looking { lookup, eager: change.eager },
+            Err(error) => {
+                self.fatal(&format!("no thread to ask for start positions: {error}"));
+                Answering::Nothing
+            }
+        }
+    }
+
+    fn assign(&mut self, answer: Answer, eager: bool) -> Answering {
+        if !answer.unknown.is_empty() {
+            tracing::warn!(target: "kafka", partitions = answer.unknown.len(), "assigned partitions that no broker knows");
+            self.group.unknown.extend(answer.unknown);
+        }
+        let added: Vec<_> = answer.found.iter().map(|found| (found.partition.clone(), found.start)).collect();
+        let assigned = positions(&added).and_then(|list| match eager {
+            true => self.consumer.assign(&list),
+            false => self.consumer.incremental_assign(&list),
+        });
+        self.took_over(assigned, answer.found);
+        Answering::Nothing
+    }
+
+    /// Pauses what the client has just begun to fetch, before the next poll, and tells the pipeline.
+    fn took_over(&mut self, assigned: KafkaResult<()>, found: Vec<Found>) {
+        if let Err(error) = assigned {
+            // The client and we no longer agree on what is ours: only a new process is sure to.
+            return self.fatal(&format!("assignment refused: {error}"));
+        }
+        let news: Vec<_> = found.into_iter().map(assigned_with_window).collect();
+        let names: Vec<_> = news.iter().map(|new| new.partition.clone()).collect();
+        self.pause(&names);
+        for new in &news {
+            self.group.unknown.remove(&new.partition);
+            self.partitions.insert(&new.partition, new.start, Arc::clone(&new.window));
+        }
+        if !news.is_empty() {
+            self.handover.push(Intake::Assigned(news));
+        }
+    }
+
+    fn unassign(&mut self, change: &Change) -> Answering {
+        let gone = self.partitions.remove(&change.partitions);
+        self.unassign_from_client(change, &gone)
+    }
+
+    /// One answer for the whole change: the client rejoins after the first, and the group gives all of them away.
+    fn unassign_from_client(&mut self, change: &Change, gone: &[TopicPartition]) -> Answering {
+        self.group.unknown.retain(|at| !change.partitions.contains(at));
+        let done = match change.eager {
+            true => self.consumer.unassign(),
+            // What no broker knew was never assigned, and must not stand in the answer.
+            false => self.consumer.incremental_unassign(&lookup::list(gone)),
+        };
+        if let Err(error) = done {
+            self.fatal(&format!("unassignment refused: {error}"));
+        }
+        Answering::Nothing
+    }
+
+    /// Looks after partitions that stand still although they are ours: out of range, or unknown when they were assigned.
+    /// Only while the client waits for nothing, so that what we change is never taken for an answer.
+    pub(super) fn repair(&mut self) {
+        if !matches!(self.group.answering, Answering::Nothing) || !self.group.changes.is_empty() {
+            return;
+        }
+        if let Some(lookup) = &self.group.repair {
+            if let Some(answer) = lookup.answer() {
+                self.group.repair = None;
+                self.repaired(answer);
+            }
+            return;
+        }
+        let unknown_due =
+            !self.group.unknown.is_empty() && self.group.repair_again.is_none_or(|again| Instant::now() >= again);
+        if self.group.out_of_range || unknown_due {
+            self.group.repair_again = Some(Instant::now() + UNKNOWN_AGAIN);
+            let mut asked: Vec<_> = self.group.unknown.iter().cloned().collect();
+            if self.group.out_of_range {
+                asked.extend(self.partitions.all());
+            }
+            self.group.repair = Lookup::start(&self.consumer, &self.config, asked, Duration::ZERO).ok();
+        }
+    }
+
+    fn repaired(&mut self, answer: Answer) {
+        let found: Vec<_> = answer.found.into_iter().filter(|found| self.needs_start(found)).collect();
+        let names: Vec<_> = found.iter().map(|found| found.partition.clone()).collect();
+        let out_of_range = std::mem::take(&mut self.group.out_of_range);
+        let lost = self.partitions.remove(&names);
+        if found.is_empty() && !out_of_range {
+            return;
+        }
+        if !lost.is_empty() {
+            self.handover.push(Intake::Lost(lost.clone()));
+        }
+        // None is out of range any more: the log has grown again. Whichever stands still goes on where it was.
+        let restart = out_of_range && lost.is_empty();
+        let assigned = self.reassign(&lost, &found, restart);
+        self.took_over(assigned, found);
+    }
+
+    fn needs_start(&self, found: &Found) -> bool {
+        match self.partitions.next(&found.partition) {
+            Some(next) => next < found.log_start || next > found.log_end,
+            None => self.group.unknown.contains(&found.partition),
+        }
+    }
+
+    fn reassign(&mut self, lost: &[TopicPartition], found: &[Found], restart: bool) -> KafkaResult<()> {
+        let eager = !matches!(self.consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
+        let kept = self.partitions.positions();
+        let mut added: Vec<_> = found.iter().map(|found| (found.partition.clone(), found.start)).collect();
+        let mut removed = lost.to_vec();
+        if eager || restart {
+            removed.extend(kept.iter().map(|(at, _)| at.clone()));
+            added.extend(kept.iter().cloned());
+        }
+        let added = positions(&added)?;
+        if eager {
+            self.consumer.assign(&added)?;
+        } else {
+            self.consumer.incremental_unassign(&lookup::list(&removed))?;
+            self.consumer.incremental_assign(&added)?;
+        }
+        if eager || restart {
+            let names: Vec<_> = kept.into_iter().map(|(at, _)| at).collect();
+            self.pause(&names);
+            self.partitions.assume_paused();
+        }
+        Ok(())
+    }
+}
+
+fn assigned_with_window(found: Found) -> Assigned {
+    Assigned {
+        partition: found.partition,
+        start: found.start,
+        committed: found.committed,
+        log_start: found.log_start,
+        log_end: found.log_end,
+        window: Arc::new(Window::default()),
+    }
+}
+
+/// A list of partitions with explicit offsets.
+fn positions(partitions: &[(TopicPartition, NextOffset)]) -> KafkaResult<TopicPartitionList> {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for (at, next) in partitions {
+        list.add_partition(&at.topic, at.partition).set_offset(Offset::Offset(next.0))?;
+    }
+    Ok(list)
+}
