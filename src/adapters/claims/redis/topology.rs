@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use redis::Value;
+use redis::{Pipeline, Value};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -198,9 +198,17 @@ async fn primary_of(dialer: Dialer, sentinel: Address, master: String) -> Result
 /// Asks one node for the cluster's layout and connects to every primary in it, in the order of their lowest slot.
 async fn cluster_of(dialer: Dialer, seed: Address) -> Result<(Vec<Connection>, Slots), Fault> {
     let connection = dialer.dial(&seed).await?;
-    let layout = match connection.ask(redis::cmd("CLUSTER").arg("SLOTS")).await? {
-        Value::ServerError(error) => return Err(Fault::answered(&seed, &error)),
-        answer => Layout::read(&answer, &seed),
+    let mut questions = Pipeline::with_capacity(2);
+    questions.cmd("CLUSTER").arg("SLOTS");
+    questions.cmd("CLUSTER").arg("INFO");
+    let answers = connection.send(&questions).await?;
+    // A node cut off from the others still tells the layout that was. An ACL may hide INFO.
+    if answers.get(1).and_then(text).is_some_and(|info| info.contains("cluster_state:fail")) {
+        return Err(Fault::away(&seed, "CLUSTERDOWN as this node sees it"));
+    }
+    let layout = match answers.first() {
+        Some(Value::ServerError(error)) => return Err(Fault::answered(&seed, error)),
+        answer => answer.and_then(|answer| Layout::read(answer, &seed)),
     };
     let layout = layout.ok_or_else(|| Fault::away(&seed, "no slots are assigned"))?;
     let dialer = Arc::new(dialer);
