@@ -54,13 +54,7 @@ fn a_hundred_thousand_messages_with_duplicates_over_two_sidecars_are_applied_onc
 /// Distinct messages with keys, and one duplicate for every nine of them: right behind in the same partition (so within
 /// one fetch), later in the same partition, or in another partition.
 pub fn with_duplicates(topic: &str, distinct: usize, partitions: usize) -> Vec<Record> {
-    let record = |number: usize| {
-        let partition = i32::try_from(number % partitions).unwrap();
-        Record::new(topic, format!("value {number}"))
-            .id(format!("id-{number}"))
-            .key(format!("key-{}", number % 997))
-            .partition(partition)
-    };
+    let record = |number| numbered(topic, number, partitions);
     let mut records = Vec::new();
     for number in 0..distinct {
         records.push(record(number));
@@ -73,6 +67,15 @@ pub fn with_duplicates(topic: &str, distinct: usize, partitions: usize) -> Vec<R
         }
     }
     records
+}
+
+/// One message of its own ID, with a key.
+pub fn numbered(topic: &str, number: usize, partitions: usize) -> Record {
+    let partition = i32::try_from(number % partitions).expect("a partition");
+    Record::new(topic, format!("value {number}"))
+        .id(format!("id-{number}"))
+        .key(format!("key-{}", number % 997))
+        .partition(partition)
 }
 
 fn scrape_until(sidecars: &[Sidecar], done: &AtomicBool) -> usize {
