@@ -2,8 +2,10 @@ import http.server as http, sqlite3
 
 sqlite3.connect("app.db").executescript("""CREATE TABLE IF NOT EXISTS orders (body);
   CREATE TABLE IF NOT EXISTS applied (topic, id, PRIMARY KEY (topic, id)) WITHOUT ROWID""")
+
 class App(http.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # connections are kept
+
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         key = (self.headers["Kafka-Topic"], self.headers["Idempotency-Key"])
@@ -13,4 +15,5 @@ class App(http.BaseHTTPRequestHandler):
                     db.execute("INSERT INTO orders VALUES (?)", [body])  # the effect
             self.wfile.write(b"HTTP/1.1 204 No Content\r\n\r\n")
         except sqlite3.Error: self.send_error(500)
+
 http.ThreadingHTTPServer(("127.0.0.1", 8080), App).serve_forever()
