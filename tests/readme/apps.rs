@@ -19,6 +19,9 @@ const FETCH: Duration = Duration::from_secs(300);
 /// The port that the samples name; a test runs a copy that names a free one.
 const PORT: &str = "8080";
 
+/// The default of `ONCE_MAX_IN_FLIGHT`.
+const IN_FLIGHT: usize = 64;
+
 const MOST_LINES: usize = 15;
 const SAMPLES: [&str; 3] = ["docs/apps/python/app.py", "docs/apps/node/app.js", "docs/apps/go/main.go"];
 
@@ -35,7 +38,7 @@ fn the_python_app_applies_a_message_once() {
     let Some(copy) = copy("docs/apps/python") else { return };
     let app = App::start(Start::new("python3").arg("app.py"), copy);
     app.applies_once();
-    assert_eq!(app.ask("SELECT count(*) FROM applied"), "4");
+    assert_eq!(app.ask("SELECT count(*) FROM applied"), app.ask("SELECT count(*) FROM orders"));
 }
 
 #[test]
@@ -138,6 +141,20 @@ impl App {
         self.ask("ALTER TABLE away RENAME TO orders");
         assert_eq!(self.post(&[late, late]), [204; 2]);
         assert_eq!(self.ask(BODIES), "late one three two");
+        self.applies_once_under_load();
+    }
+
+    /// As many connections as the sidecar opens by default, all at once; each ID comes twice.
+    fn applies_once_under_load(&self) {
+        let before: usize = self.ask(COUNT).parse().expect("a count");
+        std::thread::scope(|scope| {
+            let post = |number: usize| move || self.post(&[("load", &(number / 2).to_string(), "load")]);
+            let posts: Vec<_> = (0..IN_FLIGHT).map(|number| scope.spawn(post(number))).collect();
+            for statuses in posts {
+                assert_eq!(statuses.join().expect("an answer"), [204]);
+            }
+        });
+        assert_eq!(self.ask(COUNT), (before + IN_FLIGHT / 2).to_string());
     }
 
     /// Posts messages one after another over one connection; the statuses of the answers.
@@ -172,4 +189,5 @@ impl App {
     }
 }
 
+const COUNT: &str = "SELECT count(*) FROM orders";
 const BODIES: &str = "SELECT body FROM orders ORDER BY CAST(body AS TEXT)";

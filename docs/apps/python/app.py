@@ -4,7 +4,7 @@ sqlite3.connect("app.db").executescript("""CREATE TABLE IF NOT EXISTS orders (bo
   CREATE TABLE IF NOT EXISTS applied (topic, id, PRIMARY KEY (topic, id)) WITHOUT ROWID""")
 
 class App(http.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"  # connections are kept
+    protocol_version, http.ThreadingHTTPServer.request_queue_size = "HTTP/1.1", 128  # keeps and queues connections
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
