@@ -1,18 +1,19 @@
 //! The polling thread: one loop that polls, obeys and answers, and never waits for anybody for long.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver};
 
-use super::commit;
+use super::commit::{Answered, Committer};
 use super::config::KafkaConfig;
 use super::context::{Context, Event};
 use super::errors::{Fate, fate};
@@ -34,7 +35,7 @@ const IDLE: Duration = Duration::from_millis(50);
 const BUSY: Duration = Duration::from_millis(2);
 /// How long a full channel keeps us from polling, before all partitions are paused and after.
 const ROOM: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(20));
-/// Bounds of leaving: commits answered, group left, client gone, last message taken.
+/// Bound of a step of leaving: commits answered; group left and client gone (twice as long); last message taken.
 const LEAVE_STEP: Duration = Duration::from_secs(5);
 
 /// Kafka, as the log that the pipeline reads.
@@ -47,7 +48,7 @@ pub struct StartError(String);
 
 impl KafkaLog {
     /// Starts the polling thread: it joins the group, says on `intake` what happens, and obeys `commands` until
-    /// [`LogCommand::Leave`] or until the pipeline has dropped its ends. It ends within about 20 s from then.
+    /// [`LogCommand::Leave`] or until the pipeline has dropped its ends. It ends within 20 s from then.
     /// `pulse` is called at every turn of the loop, at least every 300 ms.
     ///
     /// # Errors
@@ -60,18 +61,21 @@ impl KafkaLog {
         pulse: impl Fn() + Send + 'static,
     ) -> Result<JoinHandle<()>, StartError> {
         let failed = |error: &dyn std::fmt::Display| StartError(error.to_string());
-        let consumer = subscribed(&config.consumer(), &config.topics).map_err(|error| failed(&error))?;
+        let (alive, gone) = channel();
+        let consumer = subscribed(&config, Context::new(alive)).map_err(|error| failed(&error))?;
+        let consumer = Arc::new(consumer);
         let polling = Polling {
-            consumer: Arc::new(consumer),
+            committer: Committer::start(Arc::clone(&consumer)).map_err(|error| failed(&error))?,
+            consumer,
             handover: Handover::new(intake).map_err(|error| failed(&error))?,
             partitions: Partitions::new(config.max_open, config.max_held),
             config: Arc::new(config),
             group: Group::default(),
+            gone,
             commands,
             held,
             pulse,
             stalled: false,
-            open_commits: 0,
             broker_up: None,
             dead: false,
         };
@@ -80,9 +84,9 @@ impl KafkaLog {
     }
 }
 
-fn subscribed(config: &ClientConfig, topics: &[String]) -> Result<BaseConsumer<Context>, KafkaError> {
-    let consumer = BaseConsumer::from_config_and_context(config, Context::new())?;
-    let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+fn subscribed(config: &KafkaConfig, context: Context) -> Result<BaseConsumer<Context>, KafkaError> {
+    let consumer = BaseConsumer::from_config_and_context(&config.consumer(), context)?;
+    let topics: Vec<&str> = config.topics.iter().map(String::as_str).collect();
     consumer.subscribe(&topics)?;
     Ok(consumer)
 }
@@ -94,11 +98,13 @@ pub(super) struct Polling<P> {
     pub(super) handover: Handover,
     pub(super) partitions: Partitions,
     pub(super) group: Group,
+    committer: Committer,
+    /// Disconnected once the client is gone.
+    gone: Receiver<Infallible>,
     commands: UnboundedReceiver<LogCommand>,
     held: Arc<HeldBytes>,
     pulse: P,
     stalled: bool,
-    open_commits: usize,
     broker_up: Option<bool>,
     dead: bool,
 }
@@ -161,39 +167,24 @@ impl<P: Fn() + Send> Polling<P> {
     fn commit(&mut self, commits: Vec<Commit>) {
         let (ours, gone): (Vec<_>, Vec<_>) =
             commits.into_iter().partition(|commit| self.partitions.contains(&commit.partition));
-        self.committed(gone, CommitResult::NotOwner);
-        if ours.is_empty() {
-            return;
+        if !gone.is_empty() {
+            let offsets = gone.into_iter().map(|commit| (commit.partition, commit.next)).collect();
+            self.handover.push(Intake::Committed { offsets, result: CommitResult::NotOwner });
         }
-        let sent = commit::list(&ours).and_then(|list| self.consumer.commit(&list, CommitMode::Async));
-        match sent {
-            Ok(()) => self.open_commits += 1,
-            Err(error) => {
-                tracing::warn!(target: "kafka", %error, "commit not sent");
-                self.committed(ours, commit::classify(error.rdkafka_error_code().or(Some(RDKafkaErrorCode::Unknown))));
-            }
+        if !ours.is_empty() {
+            self.committer.send(ours);
         }
     }
 
-    fn committed(&mut self, commits: Vec<Commit>, result: CommitResult) {
-        if !commits.is_empty() {
-            let offsets = commits.into_iter().map(|commit| (commit.partition, commit.next)).collect();
-            self.handover.push(Intake::Committed { offsets, result });
-        }
-    }
-
-    // ---- what the callbacks noted ----------------------------------------------------------------------------------
+    // ---- what callbacks noted -------------------------------------------------------------------------------------
 
     fn heed_events(&mut self) {
+        while let Some(Answered { offsets, result }) = self.committer.answered() {
+            self.handover.push(Intake::Committed { offsets, result });
+        }
         for event in self.consumer.context().take_events() {
             match event {
                 Event::Rebalance(change) => self.group.changed(change),
-                Event::Committed(groups) => {
-                    self.open_commits = self.open_commits.saturating_sub(1);
-                    for (offsets, result) in groups {
-                        self.handover.push(Intake::Committed { offsets, result });
-                    }
-                }
                 Event::Statistics(statistics) => self.statistics(statistics),
                 Event::Error(code, reason) => self.error(code, &reason),
             }
@@ -305,7 +296,7 @@ impl<P: Fn() + Send> Polling<P> {
     fn patience(&self) -> Duration {
         if self.stalled {
             Duration::ZERO
-        } else if self.partitions.waits() || self.group.is_busy() || self.open_commits > 0 {
+        } else if self.partitions.waits() || self.group.is_busy() || self.committer.open() > 0 {
             BUSY
         } else {
             IDLE
@@ -343,51 +334,47 @@ impl<P: Fn() + Send> Polling<P> {
 
     /// Waits for open commits, gives everything back and leaves the group at once, each step bounded.
     fn leave(mut self) {
-        self.poll_until(|polling| polling.open_commits == 0);
+        self.await_commits();
         self.consumer.context().close();
-        let owes_answer = self.group.is_busy();
-        self.group.abandon();
-        let owned = self.partitions.all();
-        self.partitions.remove(&owned);
-        if let Err(error) = self.consumer.close_queue() {
-            tracing::warn!(target: "kafka", %error, "closing the client");
+        self.answer_at_once();
+        let Self { consumer, committer, group, gone, mut handover, pulse, .. } = self;
+        drop((committer, group));
+        // Dropping the client leaves the group, polling for its own callbacks; then it joins its threads, which may
+        // wait for a broker that has gone silent.
+        let dropper = std::thread::Builder::new().name("kafka-drop".into()).spawn(move || drop(consumer));
+        let left = dropper.is_ok() && is_gone(&gone, &pulse);
+        if left {
+            tracing::info!(target: "kafka", "group left");
+        } else {
+            tracing::warn!(target: "kafka", "group not left in time, its session will run out");
         }
-        // The client calls back for a change that is not delivered yet; the one it has delivered is for us to answer.
-        if owes_answer && let Err(error) = self.consumer.unassign() {
-            tracing::debug!(target: "kafka", %error, "unassign while closing");
-        }
-        let left = self.poll_until(|polling| polling.consumer.closed());
-        tracing::info!(target: "kafka", left, "group left");
-        self.handover.push(Intake::Left);
+        handover.push(Intake::Left);
         // Nobody listening is as good as everything taken.
-        let _ = self.handover.flush_within(LEAVE_STEP);
-        drop_within(self.consumer, LEAVE_STEP);
+        let _ = handover.flush_within(LEAVE_STEP);
     }
 
-    /// Polls for callbacks only, until `done` or for [`LEAVE_STEP`]; whether it is done.
-    fn poll_until(&mut self, done: impl Fn(&Self) -> bool) -> bool {
+    /// Polls for callbacks only, until all commits are answered, bounded.
+    fn await_commits(&mut self) {
         let deadline = Instant::now() + LEAVE_STEP;
-        let owned = self.partitions.all();
-        self.pause(&owned);
-        while !done(self) && Instant::now() < deadline {
+        self.pause(&self.partitions.all());
+        while self.committer.open() > 0 && Instant::now() < deadline {
             (self.pulse)();
             // Records handed out now are not taken in: their offsets are not committed, their next owner reads them.
             drop(self.consumer.poll(BUSY));
             self.heed_events();
             let _ = self.handover.flush();
         }
-        done(self)
     }
 }
 
-/// Destroying a client joins its threads, which may wait for a broker that has gone silent.
-fn drop_within(consumer: Arc<BaseConsumer<Context>>, patience: Duration) {
-    let (sender, dropped) = std::sync::mpsc::sync_channel(1);
-    let dropper = std::thread::Builder::new().name("kafka-drop".into()).spawn(move || {
-        drop(consumer);
-        let _ = sender.send(());
-    });
-    if dropper.is_err() || dropped.recv_timeout(patience).is_err() {
-        tracing::warn!(target: "kafka", "client not gone yet");
+/// Waits until the client is gone, bounded.
+fn is_gone(gone: &Receiver<Infallible>, pulse: &impl Fn()) -> bool {
+    let deadline = Instant::now() + 2 * LEAVE_STEP;
+    while Instant::now() < deadline {
+        pulse();
+        if gone.recv_timeout(ROOM.0) == Err(RecvTimeoutError::Disconnected) {
+            return true;
+        }
     }
+    false
 }

@@ -1,28 +1,26 @@
 //! The client's callbacks: they run on the polling thread, inside of `poll`, and only note what happened.
 
+use std::convert::Infallible;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::TopicPartitionList;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 
-use super::commit;
 use super::statistics::{self, Statistics};
-use crate::domain::reasons::CommitResult;
-use crate::domain::record::{NextOffset, TopicPartition};
+use crate::domain::record::TopicPartition;
 
 /// What a callback noted.
 #[derive(Debug)]
 pub(super) enum Event {
     /// The group gives us partitions, or wants them back; the client waits for our answer.
     Rebalance(Change),
-    /// A commit request was answered: offsets by result.
-    Committed(Vec<(Vec<(TopicPartition, NextOffset)>, CommitResult)>),
     /// Statistics came.
     Statistics(Statistics),
     /// The client reports an error, with its text.
@@ -56,11 +54,14 @@ pub(super) struct Context {
     events: Mutex<Vec<Event>>,
     closing: AtomicBool,
     log_limit: Mutex<LogLimit>,
+    _alive: Sender<Infallible>,
 }
 
 impl Context {
-    pub(super) fn new() -> Self {
+    /// `alive` is dropped with the client, after its threads have ended.
+    pub(super) fn new(alive: Sender<Infallible>) -> Self {
         Self {
+            _alive: alive,
             events: Mutex::default(),
             closing: AtomicBool::new(false),
             log_limit: Mutex::new(LogLimit::new(Instant::now())),
@@ -99,10 +100,6 @@ impl ConsumerContext for Context {
             false => ChangeKind::Revoke,
         };
         self.note(Event::Rebalance(Change { kind, partitions: partitions(list), eager }));
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        self.note(Event::Committed(commit::answered(&result, offsets)));
     }
 }
 

@@ -71,11 +71,6 @@ impl Group {
     pub(super) fn is_busy(&self) -> bool {
         self.repair.is_some() || !self.changes.is_empty() || !matches!(self.answering, Answering::Nothing)
     }
-
-    /// Forgets everything: the client is about to be closed.
-    pub(super) fn abandon(&mut self) {
-        *self = Self::default();
-    }
 }
 
 impl<P: Fn() + Send> Polling<P> {
@@ -99,6 +94,30 @@ impl<P: Fn() + Send> Polling<P> {
         {
             self.group.repair = None;
             self.group.answering = self.begin_answer(change);
+        }
+    }
+
+    /// Gives the answer that is owed, whichever, and forgets the rest: the client is about to be closed. It calls back
+    /// for changes it has not delivered yet, but not for the one it has.
+    pub(super) fn answer_at_once(&mut self) {
+        let group = std::mem::take(&mut self.group);
+        let delivered = match group.answering {
+            Answering::Looking { eager, .. } => Some((ChangeKind::Assign, eager)),
+            Answering::Draining(draining) => Some((ChangeKind::Revoke, draining.change.eager)),
+            Answering::Nothing => None,
+        };
+        let queued = group.changes.iter().map(|change| (change.kind, change.eager));
+        for (kind, eager) in delivered.into_iter().chain(queued) {
+            let none = TopicPartitionList::new();
+            let answered = match (kind, eager) {
+                (ChangeKind::Assign, true) => self.consumer.assign(&none),
+                (ChangeKind::Assign, false) => self.consumer.incremental_assign(&none),
+                (_, true) => self.consumer.unassign(),
+                (_, false) => self.consumer.incremental_unassign(&none),
+            };
+            if let Err(error) = answered {
+                tracing::debug!(target: "kafka", %error, "answer while leaving");
+            }
         }
     }
 
