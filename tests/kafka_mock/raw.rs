@@ -20,7 +20,7 @@ pub fn produce(address: &str, topic: &str, partition: i32, value: &[u8], headers
     assert_eq!(answer[error..error + 2], [0, 0], "produce refused");
 }
 
-/// Commits an offset with any bytes as metadata (OffsetCommit v2), as a client outside of the group does.
+/// Commits an offset with any bytes as metadata (`OffsetCommit` v2), as a client outside of the group does.
 pub fn commit(address: &str, group: &str, topic: &str, partition: i32, next: i64, metadata: &[u8]) {
     let mut body = Vec::new();
     string(&mut body, group.as_bytes());

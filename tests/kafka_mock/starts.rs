@@ -1,6 +1,7 @@
 //! Where partitions start: what was committed, the policy of a new group, what retention has left.
 
 use kafka_once::adapters::kafka::Start;
+use kafka_once::domain::history::History;
 use kafka_once::domain::reasons::CommitResult;
 use kafka_once::domain::record::NextOffset;
 use kafka_once::ports::Intake;
@@ -68,7 +69,9 @@ fn metadata_of_another_tool_that_is_not_utf8_is_no_metadata_of_ours() {
     cluster.produce(0, 20, 100);
     raw::commit(&cluster.bootstrap, &cluster.group, &cluster.topic, 0, 5, b"\xff\x00\xfe");
     let mut log = Driver::start(cluster.config(&[]));
-    assert_eq!(log.begun(1)[0].committed, Some((NextOffset(5), String::new())));
+    let (next, metadata) = log.begun(1).remove(0).committed.expect("an offset");
+    assert_eq!(next, NextOffset(5));
+    assert_eq!(History::from_metadata(&metadata), None); // Kafka itself replaces such bytes, the mock cluster does not
     log.leave();
 }
 

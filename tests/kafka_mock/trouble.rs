@@ -1,7 +1,8 @@
 //! Brokers that refuse, and brokers that go away.
 
 use kafka_once::domain::reasons::CommitResult;
-use kafka_once::ports::Intake;
+use kafka_once::domain::record::NextOffset;
+use kafka_once::ports::{Commit, Intake, LogCommand};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::cluster::Cluster;
@@ -17,8 +18,18 @@ fn a_commit_refused_for_its_generation_loses_the_assignment_and_joins_again() {
         let assigned = log.begun(1);
         log.records(20);
         cluster.controls().request_errors(RDKafkaApiKey::OffsetCommit, &[error]);
-        assert_eq!(log.commit(&assigned[0].partition, 20, ""), CommitResult::NotOwner, "{error:?}");
-        assert_eq!(log.lost(), [assigned[0].partition.clone()], "{error:?}");
+        let at = assigned[0].partition.clone();
+        let commit = Commit { partition: at.clone(), next: NextOffset(20), metadata: String::new() };
+        log.say(LogCommand::Commit(vec![commit]));
+        let (mut refused, mut lost) = (None, None); // either may come first
+        while refused.is_none() || lost.is_none() {
+            match log.next() {
+                Intake::Committed { result, .. } => refused = Some(result),
+                Intake::Lost(partitions) => lost = Some(partitions),
+                _ => {}
+            }
+        }
+        assert_eq!((refused, lost), (Some(CommitResult::NotOwner), Some(vec![at])), "{error:?}");
         let again = log.begun(1);
         assert_eq!((again[0].committed.as_ref(), again[0].start.0), (None, 0), "{error:?}");
         assert_eq!(offsets(&log.records(20), 0).first(), Some(&0), "{error:?}");

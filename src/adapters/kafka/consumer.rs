@@ -20,7 +20,7 @@ use super::errors::{Fate, fate};
 use super::handover::{Gone, Handover};
 use super::lookup;
 use super::owned::Partitions;
-use super::rebalance::Group;
+use super::rebalance::{Group, positions};
 use super::record::to_record;
 use super::statistics::Statistics;
 use crate::domain::reasons::CommitResult;
@@ -249,11 +249,7 @@ impl<P: Fn() + Send> Polling<P> {
         self.partitions.relax(self.held.sum());
         let pauses = self.partitions.pause_changes();
         self.pause(&pauses.on);
-        if !pauses.off.is_empty()
-            && let Err(error) = self.consumer.resume(&lookup::list(&pauses.off))
-        {
-            tracing::warn!(target: "kafka", %error, "resume");
-        }
+        self.resume(&pauses.off);
         let bounds = self.partitions.bound_changes();
         for (partitions, bound) in [(bounds.on, true), (bounds.off, false)] {
             if !partitions.is_empty() {
@@ -267,6 +263,29 @@ impl<P: Fn() + Send> Polling<P> {
             && let Err(error) = self.consumer.pause(&lookup::list(partitions))
         {
             tracing::warn!(target: "kafka", %error, "pause");
+        }
+    }
+
+    fn resume(&self, partitions: &[TopicPartition]) {
+        if !partitions.is_empty()
+            && let Err(error) = self.consumer.resume(&lookup::list(partitions))
+        {
+            tracing::warn!(target: "kafka", %error, "resume");
+        }
+        self.wake(partitions);
+    }
+
+    /// A resume, ours or the client's own after a rebalance, wakes nobody: a broker's thread with nothing else to fetch
+    /// sleeps for up to a second more. A seek wakes it, unless it goes to offset 0 (`rd_kafka_toppar_set_fetch_state` in
+    /// `rdkafka_partition.c`). It goes where we stand, so nothing is skipped or read twice, and waits for nothing.
+    pub(super) fn wake(&self, partitions: &[TopicPartition]) {
+        let places: Vec<_> = partitions.iter().filter_map(|at| Some((at.clone(), self.partitions.next(at)?))).collect();
+        if places.is_empty() {
+            return;
+        }
+        let sought = positions(&places).and_then(|places| self.consumer.seek_partitions(places, Duration::ZERO));
+        if let Err(error) = sought {
+            tracing::warn!(target: "kafka", %error, "seek to where we stand");
         }
     }
 
