@@ -13,7 +13,9 @@ const GOOD: [(&str, &str); 5] = [
 ];
 
 /// What is wrong, the settings over good ones, and words that the answer must hold.
-const TABLE: [(&str, &[(&str, &str)], &[&str]); 17] = [
+type Row = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
+
+const TABLE: [Row; 17] = [
     ("unknown, with the nearest real name", &[("ONCE_KAFKA_TOPIC", "a")], &["ONCE_KAFKA_TOPIC", "ONCE_KAFKA_TOPICS"]),
     ("missing", &[("ONCE_APP_URL", "")], &["ONCE_APP_URL"]),
     ("a duration without unit", &[("ONCE_LEASE", "30")], &["ONCE_LEASE", "30"]),
