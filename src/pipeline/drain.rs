@@ -32,8 +32,8 @@ pub(super) struct Drain {
 enum Stage {
     #[default]
     Not,
-    /// Partitions finish what is open.
-    Finishing { until: Moment },
+    /// Partitions finish what is open, each until its own deadline.
+    Finishing,
     /// The group is being left.
     Leaving { until: Moment },
     /// The group is left.
@@ -64,10 +64,11 @@ impl Drain {
         }
     }
 
+    /// The next deadline that is our own: while partitions finish, each has one itself.
     pub(super) fn wakes_at(&self) -> Option<Moment> {
         match self.stage {
-            Stage::Finishing { until } | Stage::Leaving { until } => Some(until),
-            Stage::Not | Stage::Left => None,
+            Stage::Leaving { until } => Some(until),
+            Stage::Not | Stage::Finishing | Stage::Left => None,
         }
     }
 }
@@ -94,7 +95,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         }
         tracing::info!(open = self.table.len(), "draining");
         let until = self.now.moment.after(self.finishing_time());
-        self.drain.stage = Stage::Finishing { until };
+        self.drain.stage = Stage::Finishing;
         self.pause_all(PauseReason::Draining, "finishing what is open".to_owned());
         for index in self.homes.indices() {
             self.leave(index, until);
@@ -120,6 +121,13 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
                 Some(index) => self.leave(index, until),
                 None => self.tell_log(LogCommand::Release(vec![partition.clone()])),
             }
+        }
+    }
+
+    /// A partition came while we are on our way out: it goes back at once, or the drain would wait for it for ever.
+    pub(super) fn decline(&mut self, index: u32) {
+        if self.drain.is_on() {
+            self.leave(index, self.now.moment);
         }
     }
 
@@ -229,7 +237,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
 
     fn progress_leaving(&mut self) {
         match self.drain.stage {
-            Stage::Finishing { .. } if self.homes.is_empty() => {
+            Stage::Finishing if self.homes.is_empty() => {
                 let until = self.now.moment.after(self.last_steps() / 2);
                 self.drain.stage = Stage::Leaving { until };
                 self.tell_log(LogCommand::Leave);

@@ -1,6 +1,6 @@
 //! The partitions that are ours: low water, what is committed, and whether they are on their way out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::domain::low_water::LowWater;
@@ -62,7 +62,8 @@ pub(super) struct Home {
 /// All partitions that are ours. Bounded by the group's assignment.
 #[derive(Debug, Default)]
 pub(super) struct Homes {
-    by_index: HashMap<u32, Home>,
+    /// In the order in which they came, so that whatever is done to all of them is done in the same order each time.
+    by_index: BTreeMap<u32, Home>,
     by_name: HashMap<TopicPartition, u32>,
     topics: HashMap<Arc<str>, u32>,
     next: u32,
@@ -137,9 +138,7 @@ impl Homes {
     }
 
     pub(super) fn indices(&self) -> Vec<u32> {
-        let mut indices: Vec<u32> = self.by_index.keys().copied().collect();
-        indices.sort_unstable();
-        indices
+        self.by_index.keys().copied().collect()
     }
 
     /// The next deadline of a partition on its way out.

@@ -37,7 +37,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     /// The log's thread has gone without a word.
     pub(super) fn log_closed(&mut self) {
         self.intake_open = false;
-        if !self.drain.has_left() {
+        if !self.drain.is_over() {
             self.stopped = Some(Stopped::Log("its thread ended".to_owned()));
         }
     }
@@ -57,7 +57,8 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         );
         self.metrics.assigned(&assigned.partition);
         let topic = self.metrics.topic(&assigned.partition.topic);
-        self.homes.add(assigned, topic);
+        let index = self.homes.add(assigned, topic);
+        self.decline(index);
     }
 
     fn records(&mut self, records: Vec<Record>) {

@@ -322,7 +322,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             self.desk.wakes_at(),
             self.drain.wakes_at(),
             self.homes.wakes_at(),
-            (!self.probing).then_some(self.probe_at),
+            (!self.probing && !self.drain.is_over()).then_some(self.probe_at),
         ];
         times.into_iter().flatten().min().unwrap_or(self.tick_at)
     }
