@@ -214,15 +214,17 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         }
     }
 
-    /// The deadline has passed. At the end of the process open requests are cancelled; else they may still be answered.
+    /// The deadline has passed. At the end of the process everything open is cut off. Else it goes on without its
+    /// partition, and ends by itself: our session lives, so a claim that we forgot would hold its message for ever.
     fn cut_off(&mut self, index: u32) {
         let ends = self.drain.is_on();
         let open = self.table.tokens(|entry| entry.home == Some(index));
         tracing::warn!(open = open.len(), "drain deadline passed; what is open is given back");
         for token in open {
-            let keeps_going = self.table.get(token).is_some_and(|entry| entry.life.is_sending()) && !ends;
-            if !keeps_going {
+            if ends {
                 self.live(token, Event::CutOff);
+            } else {
+                self.settle_unmarked(token);
             }
         }
     }

@@ -229,7 +229,9 @@ impl Connection {
     fn open(app: &SimApp, request: &Request, fate: Fate) -> Self {
         let message = message_of(&request.record, &request.id);
         let attempt = if app.world.plan.sabotage == Sabotage::AttemptsStandStill { 1 } else { request.attempt };
-        let place = app.world.truth().arrived(&message, app.host.number, app.delivery(request), attempt);
+        let rest = Duration::from_millis(request.deadline.0.saturating_sub(app.host.wall().0));
+        let until = Instant::now() + rest;
+        let place = app.world.truth().arrived(&message, app.host.number, app.delivery(request), attempt, until);
         let (sender, answer) = oneshot::channel();
         let handler = tokio::spawn(app.clone().serve(request.clone(), fate, sender));
         let handler = (!fate.survives).then_some(handler);

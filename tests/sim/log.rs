@@ -187,6 +187,9 @@ impl SimLog {
         }
         if let Some(draining) = self.draining.take_if(|one| one.open.is_empty() || one.deadline <= Instant::now()) {
             if !draining.open.is_empty() {
+                if !self.world.plan.faults.stall {
+                    self.world.truth().broken(&format!("{} did not give back in time", self.host.number));
+                }
                 self.push(Intake::Lost(draining.open.into_iter().collect()));
             }
             self.disown(&draining.all);

@@ -40,7 +40,8 @@ pub struct Seen {
     pub host: u32,
     pub delivery: Delivery,
     pub attempt: u32,
-    pub open: bool,
+    /// Until when the app may be at work on it, or until its connection is closed.
+    pub until: Instant,
     pub at: Instant,
 }
 
@@ -68,6 +69,8 @@ pub struct Truth {
     loud: bool,
 }
 
+/// How long before its request a claim may have been made.
+const CLAIM_AGE: Duration = Duration::from_secs(5);
 /// How old the log's end may be that a sidecar knows when it notices that the store forgot.
 const STALE_END: Duration = Duration::from_secs(2);
 /// The same for a process that may have been stopped meanwhile.
@@ -112,22 +115,23 @@ impl Truth {
     }
 
     /// A request reached the app; returns its place among those of its message.
-    pub fn arrived(&mut self, message: &Message, host: u32, delivery: Delivery, attempt: u32) -> usize {
+    pub fn arrived(&mut self, message: &Message, host: u32, delivery: Delivery, attempt: u32, until: Instant) -> usize {
         self.note(&format!("request {message:?} from {host} attempt {attempt} {}", delivery.as_str()));
         let earlier = self.requests.entry(message.clone()).or_default().clone();
-        let excused = earlier.first().is_some_and(|first| self.forgotten.iter().any(|at| *at >= first.at));
+        let excused = earlier.first().is_some_and(|first| self.forgotten.iter().any(|at| *at + CLAIM_AGE >= first.at));
         if !excused && earlier.iter().any(|seen| seen.attempt == attempt) {
             self.broken(&format!("attempt {attempt} of {message:?} was sent twice"));
         }
         if !excused && !self.faults.stall && earlier.iter().any(|seen| seen.attempt > attempt) {
             self.broken(&format!("attempt {attempt} of {message:?} comes after a higher one"));
         }
-        let meets = |seen: &&Seen| seen.open && (seen.host != host || !self.faults.stall);
+        let now = Instant::now();
+        let meets = |seen: &&Seen| seen.until > now && (seen.host != host || !self.faults.stall);
         let hidden = |seen: &Seen| delivery == Delivery::First && (!self.faults.stall || seen.delivery == delivery);
         if !excused && earlier.iter().filter(meets).any(hidden) {
             self.broken(&format!("{message:?} is sent as first while another request for it is open"));
         }
-        let seen = Seen { host, delivery, attempt, open: true, at: Instant::now() };
+        let seen = Seen { host, delivery, attempt, until, at: now };
         let requests = self.requests.entry(message.clone()).or_default();
         requests.push(seen);
         requests.len() - 1
@@ -136,7 +140,7 @@ impl Truth {
     /// A request's connection is closed, answered or not.
     pub fn hung_up(&mut self, message: &Message, place: usize) {
         if let Some(seen) = self.requests.get_mut(message).and_then(|requests| requests.get_mut(place)) {
-            seen.open = false;
+            seen.until = Instant::now();
         }
     }
 
