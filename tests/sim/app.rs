@@ -104,13 +104,14 @@ impl SimApp {
 
     /// The app's own code for one request.
     async fn serve(self, request: Request, fate: Fate, answer: oneshot::Sender<Answer>) {
+        let asked = Instant::now();
         sleep(fate.service).await;
         let late = self.host.wall() >= request.deadline;
         match fate.outcome {
             Outcome::DiesBefore => return,
             // As the contract teaches: nobody waits any more, so its transaction is given up.
             _ if late => return,
-            Outcome::Accepts(..) | Outcome::DiesAfter => self.apply(&request),
+            Outcome::Accepts(..) | Outcome::DiesAfter => self.apply(&request, asked),
             Outcome::Declines(..) => {}
         }
         let (code, overrule, retry_after) = match fate.outcome {
@@ -122,7 +123,7 @@ impl SimApp {
         let _ = answer.send(Answer::Status { code, overrule, retry_after });
     }
 
-    fn apply(&self, request: &Request) {
+    fn apply(&self, request: &Request, asked: Instant) {
         let message = message_of(&request.record, &request.id);
         let mut truth = self.world.truth();
         let applied = truth.is_applied(&message);
@@ -132,17 +133,19 @@ impl SimApp {
             }
             AppModel::Transactional => false,
         };
-        let effect = Effect {
-            at: Instant::now(),
-            delivery: self.delivery(request),
-            attempt: request.attempt,
-            payload: payload_of(&request.record),
-        };
         let offset = request.record.position().offset.0;
         let planted = truth.log.get(&request.record.topic_partition());
         let planted = planted.and_then(|log| log.iter().find(|planted| planted.offset == offset));
         let produced = planted.map_or_else(Instant::now, |planted| planted.produced);
-        truth.reaches_effect(&message, effect, produced, blind || !applied);
+        let effect = Effect {
+            at: Instant::now(),
+            asked,
+            produced,
+            delivery: self.delivery(request),
+            attempt: request.attempt,
+            payload: payload_of(&request.record),
+        };
+        truth.reaches_effect(&message, effect, blind || !applied);
     }
 
     fn delivery(&self, request: &Request) -> Delivery {

@@ -94,6 +94,8 @@ pub struct Plan {
     /// Topic and number of partitions.
     pub topics: Vec<(&'static str, i32)>,
     pub messages: u64,
+    /// All messages stand in the log early on, instead of coming bit by bit.
+    pub backlog: bool,
     pub keys: u64,
     pub faults: Faults,
     pub model: AppModel,
@@ -137,11 +139,14 @@ impl Plan {
             _ => any(&dice),
         };
         let in_doubt = dice.pick(&[InDoubt::Repeat, InDoubt::Repeat, InDoubt::Lookup, InDoubt::DeadLetter]);
+        // After a loss of memory each look-up waits for a whole request: a backlog would take hours.
+        let backlog = dice.percent(20) && !(in_doubt == InDoubt::Lookup && faults.forget);
         Self {
             seed,
+            backlog,
             hosts: 2 + u32::from(dice.percent(40)),
             topics: dice.pick(&[&[("orders", 2)][..], &[("orders", 4)], &[("orders", 2), ("bills", 1)]]).to_vec(),
-            messages: 40 + dice.below(120),
+            messages: if backlog { 200 + dice.below(400) } else { 40 + dice.below(120) },
             keys: dice.pick(&[1, 4, 4, 20]),
             faults,
             model: dice.pick(&[AppModel::Trusting, AppModel::Transactional]),
@@ -152,7 +157,7 @@ impl Plan {
             max_held: dice.pick(&[3_000, 100_000, 10_000_000]),
             attempts: dice.pick(&[Some(3), Some(10), None]),
             skew: if in_doubt == InDoubt::Lookup { 0 } else { dice.pick(&[0, 50, 3_000]) },
-            service: dice.pick(&[1, 20, 20, 300]),
+            service: if backlog { 20 } else { dice.pick(&[1, 20, 20, 300]) },
             trouble: dice.millis(4_000, 16_000),
             sabotage: Sabotage::None,
         }

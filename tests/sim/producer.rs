@@ -13,7 +13,8 @@ use super::world::World;
 /// Produces everything that is planned, spread over the time of trouble.
 pub async fn produce(world: Arc<World>) {
     let dice = Dice::new(world.plan.seed, "producer");
-    let pace = world.plan.trouble.mul_f64(0.9) / u32::try_from(world.plan.messages).expect("few");
+    let time = world.plan.trouble.mul_f64(if world.plan.backlog { 0.1 } else { 0.9 });
+    let pace = time / u32::try_from(world.plan.messages).expect("few");
     let mut sent: Vec<(TopicPartition, Planted)> = Vec::new();
     for number in 0..world.plan.messages {
         let (at, planted) = one(&world, &dice, number, &sent);

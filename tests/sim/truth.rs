@@ -29,6 +29,10 @@ pub struct Planted {
 #[derive(Clone, Debug)]
 pub struct Effect {
     pub at: Instant,
+    /// When its request arrived.
+    pub asked: Instant,
+    /// When its record was produced.
+    pub produced: Instant,
     pub delivery: Delivery,
     pub attempt: u32,
     pub payload: String,
@@ -150,14 +154,15 @@ impl Truth {
     }
 
     /// A request came to the point where its effect happens. `happens`: whether the app lets it.
-    pub fn reaches_effect(&mut self, message: &Message, effect: Effect, produced: Instant, happens: bool) {
+    pub fn reaches_effect(&mut self, message: &Message, effect: Effect, happens: bool) {
         let before = self.effects.get(message).cloned().unwrap_or_default();
-        let repeats = |one: &&Effect| {
-            one.delivery == Delivery::First || (one.attempt < effect.attempt && !self.faults.stall)
-        };
+        // A stopped process may send late, and a store that forgot counts from 1 again: then numbers tell nothing.
+        let numbered = !self.faults.stall && self.forgotten.is_empty();
+        let repeats =
+            |one: &&Effect| one.delivery == Delivery::First || (numbered && one.attempt < effect.attempt);
         if effect.delivery == Delivery::First
             && let Some(one) = before.iter().find(repeats)
-            && !self.excused(one.at, produced)
+            && !self.excused(one, &effect)
         {
             self.broken(&format!("{message:?} is sent as first although an earlier request had its effect"));
         }
@@ -168,9 +173,10 @@ impl Truth {
     }
 
     /// The one limit: a duplicate that was produced after the store forgot looks new.
-    fn excused(&self, effect: Instant, produced: Instant) -> bool {
+    fn excused(&self, one: &Effect, other: &Effect) -> bool {
         let stale = if self.faults.stall { STALE_END_IF_STOPPED } else { STALE_END };
-        self.forgotten.iter().any(|forgot| effect <= *forgot && produced + stale >= *forgot)
+        let between = |forgot: Instant, old: &Effect, new: &Effect| old.asked <= forgot && new.produced + stale >= forgot;
+        self.forgotten.iter().any(|forgot| between(*forgot, one, other) || between(*forgot, other, one))
     }
 
     /// The dead-letter topic has a record.
