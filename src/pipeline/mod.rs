@@ -53,6 +53,10 @@ const REPORTS: usize = 256;
 /// How often the status page, the gauges and the pulse are brought up to date, in any case.
 const TICK: Duration = Duration::from_millis(500);
 
+/// How long the log's channel is left alone at most, however much there is to do: a partition that the group wants back
+/// waits behind the records in it. Bounds what is taken in beyond need to ten batches a second.
+const GLANCE: Duration = Duration::from_millis(100);
+
 /// What the pipeline may do and how much of it.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -179,6 +183,7 @@ pub struct Pipeline<C, A, D> {
     probe_wait: Duration,
     commit_at: Moment,
     tick_at: Moment,
+    glance_at: Moment,
     stopped: Option<Stopped>,
 }
 
@@ -227,6 +232,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             probe_wait: forward::FIRST_PROBE,
             commit_at: now.moment.after(limits.commit_interval),
             tick_at: now.moment,
+            glance_at: now.moment,
             stopped: None,
             limits,
             clock,
@@ -257,7 +263,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     /// Only waits. At most one thing happened when it returns, or a time has come.
     async fn wait(&mut self, shutdown: &mut oneshot::Receiver<Ending>, asked: bool) -> Action {
         let next = self.clock.instant(self.next_time());
-        let hungry = self.intake_open && self.has_appetite();
+        let hungry = self.intake_open && (self.has_appetite() || self.now.moment >= self.glance_at);
         let mut reports = Vec::new();
         tokio::select! {
             biased;
@@ -275,7 +281,10 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     /// Only changes state.
     fn apply(&mut self, action: Action) {
         match action {
-            Action::Intake(Some(intake)) => self.take_in(intake),
+            Action::Intake(Some(intake)) => {
+                self.glance_at = self.now.moment.after(GLANCE);
+                self.take_in(intake);
+            }
             Action::Intake(None) => self.log_closed(),
             Action::Reports(reports) => reports.into_iter().for_each(|report| self.hear(report)),
             Action::Operation(operation) => self.operate(operation),
@@ -322,6 +331,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             self.desk.wakes_at(),
             self.drain.wakes_at(),
             self.homes.wakes_at(),
+            (self.intake_open && self.now.moment < self.glance_at).then_some(self.glance_at),
             (!self.probing && !self.drain.is_over()).then_some(self.probe_at),
         ];
         times.into_iter().flatten().min().unwrap_or(self.tick_at)

@@ -191,7 +191,8 @@ impl Crowd {
             }
             7 if faults.app_down => {
                 note("app down");
-                world.weather().app_down_until.insert(number, now + dice.millis(50, 4_000));
+                let time = dice.pick(&[dice.millis(50, 2_000), dice.millis(4_000, 9_000)]);
+                world.weather().app_down_until.insert(number, now + time);
             }
             1 if faults.letters => {
                 note("dead letters away");

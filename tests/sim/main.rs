@@ -13,6 +13,7 @@ mod letters;
 mod log;
 mod plan;
 mod producer;
+mod regressions;
 mod sidecar;
 mod store;
 mod truth;

@@ -111,6 +111,8 @@ pub struct Plan {
     pub service: u64,
     /// How long records are produced and faults happen.
     pub trouble: Duration,
+    /// Every app is away from the second second on, for so long.
+    pub outage: Duration,
     pub sabotage: Sabotage,
 }
 
@@ -151,14 +153,15 @@ impl Plan {
             faults,
             model: dice.pick(&[AppModel::Trusting, AppModel::Transactional]),
             in_doubt,
-            ordering: dice.pick(&[Ordering::Key, Ordering::Key, Ordering::Partition, Ordering::None]),
+            ordering: dice.pick(&[Ordering::Key, Ordering::Key, Ordering::Partition, Ordering::None, Ordering::None]),
             max_in_flight: usize::try_from(dice.pick(&[1, 2, 8, 64])).expect("small"),
-            max_open: dice.pick(&[2, 10, 100, 1000]),
+            max_open: dice.pick(&[2, 10, 100, 1000, 1000]),
             max_held: dice.pick(&[3_000, 100_000, 10_000_000]),
             attempts: dice.pick(&[Some(3), Some(10), None]),
             skew: if in_doubt == InDoubt::Lookup { 0 } else { dice.pick(&[0, 50, 3_000]) },
             service: if backlog { 20 } else { dice.pick(&[1, 20, 20, 300]) },
             trouble: dice.millis(4_000, 16_000),
+            outage: Duration::ZERO,
             sabotage: Sabotage::None,
         }
     }
