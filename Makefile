@@ -1,7 +1,7 @@
 # What one does with this repository. `make help` lists it.
 export SKIPPED_TESTS := $(CURDIR)/.cache/skipped
 
-.PHONY: help demo test bench install build-tools
+.PHONY: help demo test sim bench install build-tools
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -14,6 +14,10 @@ test: install ## Install what the tests need and run everything
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked; status=$$?; tests/skipped; exit $$status
+
+SEEDS ?= 10000
+sim: ## Many worlds of the simulation: make sim SEEDS=10000 (FIRST=n: from there on)
+	SEEDS=$(SEEDS) cargo test --locked --test sim every_seed -- --nocapture
 
 bench: install ## Measure against bare loops on real Kafka and Redis
 	cargo bench --locked

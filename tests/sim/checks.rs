@@ -20,7 +20,9 @@ pub fn at_the_end(world: &World) {
         without_repeats(world, &truth, &mut broken);
     }
     let mut truth = world.truth();
-    broken.iter().for_each(|what| truth.broken(what));
+    for what in &broken {
+        truth.broken(what);
+    }
 }
 
 /// A trusting app applies each message exactly once, unless a request outlives its sidecar's belief in it.

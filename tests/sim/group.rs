@@ -99,7 +99,9 @@ impl Group {
     pub fn expire(&mut self, turn: u64) {
         let silent = |member: &Member| member.heard.elapsed() > GROUP_SESSION;
         let gone: Vec<MemberId> = self.members.iter().filter(|(_, one)| silent(one)).map(|(id, _)| *id).collect();
-        gone.into_iter().for_each(|id| self.leave(id, turn));
+        for id in gone {
+            self.leave(id, turn);
+        }
     }
 
     /// Shares the partitions out anew; `turn` says who gets the first one.

@@ -27,6 +27,7 @@ const ENDS: Duration = Duration::from_millis(500);
 /// Windows of the partitions that are owned, for the checks.
 pub type Windows = Arc<Mutex<BTreeMap<TopicPartition, Arc<Window>>>>;
 
+#[allow(clippy::struct_excessive_bools)] // each holds the partition by itself
 struct Owned {
     window: Arc<Window>,
     next: i64,
@@ -82,8 +83,22 @@ impl SimLog {
         let (waiting, owned) = (VecDeque::new(), BTreeMap::new());
         let (draining, looking, holds, unanswered) = (None, None, false, 0);
         let mut log = Self {
-            world, host, member, intake, commands, held, windows, waiting, owned, draining, looking, holds, commits,
-            answers, unanswered, ends_at,
+            world,
+            host,
+            member,
+            intake,
+            commands,
+            held,
+            windows,
+            waiting,
+            owned,
+            draining,
+            looking,
+            holds,
+            commits,
+            answers,
+            unanswered,
+            ends_at,
         };
         while log.turn().await {}
     }
@@ -158,9 +173,9 @@ impl SimLog {
     }
 
     fn each(&mut self, partitions: &[TopicPartition], change: impl Fn(&mut Owned)) {
-        partitions.iter().for_each(|at| {
+        for at in partitions {
             self.owned.get_mut(at).map(&change);
-        });
+        }
     }
 
     fn commit(&mut self, commits: Vec<Commit>) {
@@ -220,8 +235,14 @@ impl SimLog {
             let start = committed.as_ref().map_or(0, |(next, _)| *next);
             let window = Arc::new(Window::default());
             self.windows.lock().unwrap_or_else(PoisonError::into_inner).insert(at.clone(), Arc::clone(&window));
-            let owned =
-                Owned { window: Arc::clone(&window), next: start, begun: false, told: false, full: false, bound: false };
+            let owned = Owned {
+                window: Arc::clone(&window),
+                next: start,
+                begun: false,
+                told: false,
+                full: false,
+                bound: false,
+            };
             self.owned.insert(at.clone(), owned);
             self.world.truth().note(&format!("{at} is assigned to {} from {start} on", self.host.number));
             news.push(Assigned {
@@ -289,7 +310,8 @@ impl SimLog {
 
     fn take(&mut self, at: &TopicPartition, batch: &mut Vec<Record>) -> bool {
         let (max_open, max_held) = (self.world.plan.max_open, self.world.plan.max_held);
-        let Some(owned) = self.owned.get_mut(at).filter(|one| one.begun && !one.told && !one.full && !self.holds) else {
+        let Some(owned) = self.owned.get_mut(at).filter(|one| one.begun && !one.told && !one.full && !self.holds)
+        else {
             return false;
         };
         let truth = self.world.truth();
@@ -337,13 +359,7 @@ fn record(world: &World, at: &TopicPartition, planted: &Planted) -> Record {
     let id = planted.id.as_ref().map(|id| (&b"message-id"[..], Some(id.as_bytes())));
     let headers: Vec<_> = id.into_iter().collect();
     let key = planted.key.as_ref().filter(|_| world.plan.sabotage != Sabotage::KeysAreLost);
-    Record::new(
-        Arc::clone(&at.topic),
-        position,
-        key.map(String::as_bytes),
-        Some(planted.payload.as_bytes()),
-        &headers,
-    )
+    Record::new(Arc::clone(&at.topic), position, key.map(String::as_bytes), Some(planted.payload.as_bytes()), &headers)
 }
 
 fn offsets(commits: &[Commit]) -> Vec<(TopicPartition, NextOffset)> {

@@ -60,7 +60,12 @@ impl SimSidecar {
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(OnHost::new(&host, pipeline.run(stopped)));
         let polling = SimLog::run(
-            Arc::clone(world), Arc::clone(&host), intake, commands, Arc::clone(&held), Arc::clone(&windows),
+            Arc::clone(world),
+            Arc::clone(&host),
+            intake,
+            commands,
+            Arc::clone(&held),
+            Arc::clone(&windows),
         );
         tokio::spawn(OnHost::new(&host, polling));
         world.truth().note(&format!("sidecar {number} starts"));

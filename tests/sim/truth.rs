@@ -158,8 +158,7 @@ impl Truth {
         let before = self.effects.get(message).cloned().unwrap_or_default();
         // A stopped process may send late, and a store that forgot counts from 1 again: then numbers tell nothing.
         let numbered = !self.faults.stall && self.forgotten.is_empty();
-        let repeats =
-            |one: &&Effect| one.delivery == Delivery::First || (numbered && one.attempt < effect.attempt);
+        let repeats = |one: &&Effect| one.delivery == Delivery::First || (numbered && one.attempt < effect.attempt);
         if effect.delivery == Delivery::First
             && let Some(one) = before.iter().find(repeats)
             && !self.excused(one, &effect)
@@ -175,7 +174,8 @@ impl Truth {
     /// The one limit: a duplicate that was produced after the store forgot looks new.
     fn excused(&self, one: &Effect, other: &Effect) -> bool {
         let stale = if self.faults.stall { STALE_END_IF_STOPPED } else { STALE_END };
-        let between = |forgot: Instant, old: &Effect, new: &Effect| old.asked <= forgot && new.produced + stale >= forgot;
+        let between =
+            |forgot: Instant, old: &Effect, new: &Effect| old.asked <= forgot && new.produced + stale >= forgot;
         self.forgotten.iter().any(|forgot| between(*forgot, one, other) || between(*forgot, other, one))
     }
 

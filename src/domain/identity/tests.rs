@@ -1,3 +1,5 @@
+//! Message IDs as tables: which source wins, what goes on the wire, what is hashed.
+
 use super::*;
 use proptest::prelude::*;
 

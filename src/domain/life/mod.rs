@@ -95,6 +95,7 @@ struct Carried {
 ///
 /// Only [`step`] makes one, and only from the store's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own, in any combination
 pub struct Hold {
     session: SessionId,
     /// As written in the store.

@@ -252,6 +252,36 @@ fn a_late_answer_after_a_revoke_still_counts() {
 }
 
 #[test]
+fn a_value_given_back_never_comes_again() {
+    let spent = Spent { attempt: 1, retries: 1, deadline: UnixMillis(5) };
+    let given_back = ClaimValue::Released { spent, in_doubt: true, position: HERE, digest: PAYLOAD };
+    let walk = Walk::new().on(Event::Start).on(found(given_back)).on(Event::Replaced).on(Event::Leave);
+    let Effect::Replace { value: again, .. } = walk.effect() else { panic!("{:?} gives nothing back", walk.effects) };
+    assert_ne!(again, given_back, "a take-over that is carried out late would win a second time");
+    let fresh = Walk::claimed().on(Event::Leave).written();
+    assert!(
+        matches!(fresh, ClaimValue::Released { spent: Spent { attempt: 0, .. }, .. }),
+        "nothing was sent: {fresh:?}"
+    );
+}
+
+#[test]
+fn a_claim_won_from_a_store_that_has_forgotten_meanwhile_is_in_doubt() {
+    let mut asking = Walk::new().on(Event::Start);
+    asking.life.doubt();
+    let walk = asking.on(Event::Was(Stored::Nothing)).on(Event::Slot);
+    assert_eq!(walk.sent(), Some((Delivery::PossibleRepeat, 1)));
+}
+
+#[test]
+fn doubt_survives_a_claim_that_vanishes_while_it_is_taken_over() {
+    let taking = Walk::new().on(Event::Start).on(found(claimed_by(OTHER, HERE, 3))).on(Event::Alive(false));
+    let walk = taking.on(Event::NotReplaced(Stored::Nothing)).on(Event::Was(Stored::Nothing)).on(Event::Slot);
+    let sent = walk.sent().map(|(delivery, attempt)| (delivery, attempt > 3));
+    assert_eq!(sent, Some((Delivery::PossibleRepeat, true)));
+}
+
+#[test]
 fn a_request_that_is_cut_off_is_released_in_doubt() {
     let walk = Walk::sending().on(Event::CutOff);
     assert!(matches!(walk.written(), ClaimValue::Released { in_doubt: true, .. }));

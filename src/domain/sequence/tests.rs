@@ -1,3 +1,5 @@
+//! Producers' sequences as tables, and against a model that remembers everything.
+
 use super::*;
 use crate::domain::time::{Moment, UnixMillis};
 use proptest::prelude::*;
