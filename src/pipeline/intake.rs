@@ -30,6 +30,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             Intake::Bound(partitions, bound) => partitions.iter().for_each(|partition| self.bound(partition, bound)),
             Intake::BrokerUp(up) => self.metrics.broker_up(up),
             Intake::Fatal(why) => self.stopped = Some(Stopped::Log(why)),
+            Intake::Refused(why) => self.stopped = Some(Stopped::Refused(why)),
             Intake::Left => self.drain.left(),
         }
     }
