@@ -95,7 +95,7 @@ async fn ask_kafka(settings: &Settings) -> Vec<Finding> {
 }
 
 fn judge_kafka(facts: &Facts, window: Duration) -> Vec<Finding> {
-    let brokers = finding(Grade::Ok, "kafka", format!("{} answer", count(facts.brokers, "broker")));
+    let brokers = finding(Grade::Ok, "kafka", format!("{} reachable", count(facts.brokers, "broker")));
     let topics = facts.topics.iter().flat_map(|topic| judge_topic(topic, facts.brokers, window));
     std::iter::once(brokers).chain(topics).collect()
 }
@@ -167,7 +167,7 @@ fn judge_redis(facts: &StoreFacts, allow_eviction: bool) -> Vec<Finding> {
     match (facts.aof, facts.rdb.as_deref()) {
         (Some(false), Some("")) => tell(Grade::Warning, "no persistence: a restart forgets every mark"),
         (Some(false), Some(_)) => {
-            tell(Grade::Warning, "snapshots only: a restart forgets the marks since the last one")
+            tell(Grade::Warning, "snapshots only: a restart forgets the marks since the last one");
         }
         (Some(true), _) if facts.aof_fsync.as_deref() != Some("always") => {
             tell(Grade::Warning, "append-only file not synced at each write: a crash may forget the last second");
