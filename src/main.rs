@@ -1,3 +1,7 @@
-//! The edge: command line, logging up, exit code.
+//! The edge: the process' arguments in, its exit code out.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kafka_once::cli::main()
+}

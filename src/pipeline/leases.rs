@@ -228,8 +228,8 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     pub(super) fn store_failed(&mut self, error: &StoreError) {
         match error {
             StoreError::Away(why) => self.store_is_up(false, why),
-            StoreError::Refused(why) if self.leases.history.is_none() => {
-                self.stopped = Some(Stopped::Store(why.clone()))
+            StoreError::Refused(_) if self.leases.history.is_none() => {
+                self.stopped = Some(Stopped::Refused(error.to_string()))
             }
             StoreError::Refused(why) => self.store_is_up(false, why),
         }

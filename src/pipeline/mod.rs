@@ -102,9 +102,9 @@ pub enum Stopped {
     /// The Kafka client is beyond healing.
     #[error("kafka client failed for good: {0}")]
     Log(String),
-    /// The store refuses us until somebody changes its or our settings.
+    /// A neighbour refuses us until somebody changes its or our settings.
     #[error("{0}")]
-    Store(String),
+    Refused(String),
 }
 
 /// One outcome of work that took time. Bounded by the work that is open.

@@ -10,25 +10,13 @@ use super::manifest::{check, env, parse, plain};
 use crate::support::available::{helm, root};
 
 fn run(helm: &Path, arguments: &[&str]) -> Output {
-    Command::new(helm)
-        .args(arguments)
-        .current_dir(root())
-        .output()
-        .expect("running helm")
+    Command::new(helm).args(arguments).current_dir(root()).output().expect("running helm")
 }
 
 /// Renders the chart as release `orders` with a values file of tests/deploy/values and more `--set`s.
 fn render(helm: &Path, values: &str, sets: &[&str]) -> Result<BTreeMap<String, Value>, String> {
     let file = format!("tests/deploy/values/{values}.yaml");
-    let mut arguments = vec![
-        "template",
-        "orders",
-        "helm/kafka-once",
-        "--kube-version",
-        "1.34.0",
-        "--values",
-        &file,
-    ];
+    let mut arguments = vec!["template", "orders", "helm/kafka-once", "--kube-version", "1.34.0", "--values", &file];
     for set in sets {
         arguments.extend(["--set", set]);
     }
@@ -44,15 +32,9 @@ fn render(helm: &Path, values: &str, sets: &[&str]) -> Result<BTreeMap<String, V
 fn the_chart_is_lint_clean() {
     let Some(helm) = helm() else { return };
     for values in [&[][..], &["--values", "tests/deploy/values/plain.yaml"]] {
-        let output = run(
-            &helm,
-            &[&["lint", "--strict", "helm/kafka-once"], values].concat(),
-        );
+        let output = run(&helm, &[&["lint", "--strict", "helm/kafka-once"], values].concat());
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(
-            output.status.success() && !said.contains("[INFO]") && !said.contains("[WARNING]"),
-            "{said}"
-        );
+        assert!(output.status.success() && !said.contains("[INFO]") && !said.contains("[WARNING]"), "{said}");
     }
 }
 
@@ -60,23 +42,12 @@ fn the_chart_is_lint_clean() {
 fn the_chart_says_what_the_plain_manifest_says() {
     let Some(helm) = helm() else { return };
     let mut chart = render(&helm, "plain", &[]).expect("rendering");
-    let template = chart
-        .get_mut("Deployment")
-        .and_then(|d| d.pointer_mut("/spec/template/metadata"));
-    template
-        .and_then(Value::as_object_mut)
-        .expect("a template")
-        .remove("annotations");
+    let template = chart.get_mut("Deployment").and_then(|d| d.pointer_mut("/spec/template/metadata"));
+    template.and_then(Value::as_object_mut).expect("a template").remove("annotations");
     let plain = plain();
-    assert_eq!(
-        chart.keys().collect::<Vec<_>>(),
-        plain.keys().collect::<Vec<_>>()
-    );
+    assert_eq!(chart.keys().collect::<Vec<_>>(), plain.keys().collect::<Vec<_>>());
     for (kind, wanted) in &plain {
-        assert_eq!(
-            chart[kind]["metadata"]["name"], wanted["metadata"]["name"],
-            "{kind}"
-        );
+        assert_eq!(chart[kind]["metadata"]["name"], wanted["metadata"]["name"], "{kind}");
         for part in ["spec", "stringData"] {
             assert_eq!(chart[kind][part], wanted[part], "{part} of {kind}");
         }
@@ -101,20 +72,14 @@ fn the_chart_takes_an_existing_secret_and_passes_settings_through() {
     assert_eq!(pod["volumes"][0]["secret"]["secretName"], "shop-secrets");
     assert_eq!(pod["serviceAccountName"], "shop");
     assert_eq!(pod["initContainers"][0]["image"], "mirror/kafka-once:2.0");
-    assert_eq!(
-        deployment["spec"]["template"]["metadata"]["labels"]["team"],
-        "shop"
-    );
+    assert_eq!(deployment["spec"]["template"]["metadata"]["labels"]["team"], "shop");
     let env = env(deployment);
     let expected = [
         ("ONCE_APP_URL", "http://127.0.0.1:3000/{topic}"),
         ("ONCE_KAFKA_PROPERTY_SECURITY_PROTOCOL", "SASL_SSL"),
         ("ONCE_MAX_OPEN_RECORDS", "1000000"),
         ("ONCE_REDIS_ALLOW_EVICTION", "true"),
-        (
-            "ONCE_KAFKA_PROPERTY_SASL_PASSWORD_FILE",
-            "/etc/kafka-once/secrets/KAFKA_PROPERTY_SASL_PASSWORD",
-        ),
+        ("ONCE_KAFKA_PROPERTY_SASL_PASSWORD_FILE", "/etc/kafka-once/secrets/KAFKA_PROPERTY_SASL_PASSWORD"),
     ];
     for (name, value) in expected {
         assert_eq!(env.get(name), Some(&value), "{name}");
@@ -126,13 +91,9 @@ fn another_secret_makes_other_pods() {
     let Some(helm) = helm() else { return };
     let checksum = |sets: &[&str]| {
         let chart = render(&helm, "plain", sets).expect("rendering");
-        chart["Deployment"]["spec"]["template"]["metadata"]["annotations"]["checksum/secrets"]
-            .clone()
+        chart["Deployment"]["spec"]["template"]["metadata"]["annotations"]["checksum/secrets"].clone()
     };
-    assert_ne!(
-        checksum(&[]),
-        checksum(&["secrets.values.REDIS_URL=redis://other"])
-    );
+    assert_ne!(checksum(&[]), checksum(&["secrets.values.REDIS_URL=redis://other"]));
 }
 
 #[test]
@@ -149,14 +110,8 @@ fn the_chart_refuses_what_could_not_work() {
         ("secrets.existing=other", "exclude each other"),
         ("app.image=", "app.image is needed"),
         ("settings.KAFKA_GROUP=", "settings.KAFKA_GROUP is needed"),
-        (
-            "settings.DRAIN_TIMEOUT=1m",
-            "must be above settings.DRAIN_TIMEOUT",
-        ),
-        (
-            "terminationGracePeriodSeconds=25",
-            "must be above settings.DRAIN_TIMEOUT",
-        ),
+        ("settings.DRAIN_TIMEOUT=1m", "must be above settings.DRAIN_TIMEOUT"),
+        ("terminationGracePeriodSeconds=25", "must be above settings.DRAIN_TIMEOUT"),
         ("image.pullPolicy=Sometimes", "pullPolicy"),
     ];
     for (set, said) in cases {

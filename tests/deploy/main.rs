@@ -9,6 +9,5 @@ mod manifest;
 
 /// A file of the package as text.
 fn read(path: &str) -> String {
-    std::fs::read_to_string(support::available::root().join(path))
-        .unwrap_or_else(|error| panic!("{path}: {error}"))
+    std::fs::read_to_string(support::available::root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }

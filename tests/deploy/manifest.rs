@@ -12,17 +12,12 @@ pub fn parse(text: &str) -> BTreeMap<String, Value> {
     let documents = serde_yaml_ng::Deserializer::from_str(text);
     let values = documents.map(|document| Value::deserialize(document).expect("YAML"));
     let known = values.filter(|value| !value.is_null());
-    known
-        .map(|value| (text_at(&value, "/kind").to_owned(), value))
-        .collect()
+    known.map(|value| (text_at(&value, "/kind").to_owned(), value)).collect()
 }
 
 /// The text at a JSON pointer.
 pub fn text_at<'a>(value: &'a Value, pointer: &str) -> &'a str {
-    value
-        .pointer(pointer)
-        .and_then(Value::as_str)
-        .unwrap_or_else(|| panic!("no text at {pointer} of {value:#}"))
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("no text at {pointer} of {value:#}"))
 }
 
 /// The plain manifests.
@@ -34,72 +29,38 @@ pub fn plain() -> BTreeMap<String, Value> {
 
 /// The sidecar's container in a Deployment.
 pub fn sidecar(deployment: &Value) -> &Value {
-    let containers = deployment
-        .pointer("/spec/template/spec/initContainers")
-        .and_then(Value::as_array);
-    containers
-        .and_then(|list| list.iter().find(|one| one["name"] == "kafka-once"))
-        .expect("a sidecar")
+    let containers = deployment.pointer("/spec/template/spec/initContainers").and_then(Value::as_array);
+    containers.and_then(|list| list.iter().find(|one| one["name"] == "kafka-once")).expect("a sidecar")
 }
 
 /// Its variables by name.
 pub fn env(deployment: &Value) -> BTreeMap<&str, &str> {
     let list = sidecar(deployment)["env"].as_array().expect("variables");
-    list.iter()
-        .map(|one| (text_at(one, "/name"), text_at(one, "/value")))
-        .collect()
+    list.iter().map(|one| (text_at(one, "/name"), text_at(one, "/value"))).collect()
 }
 
 /// Checks a Deployment against what the sidecar's promises rest on.
 pub fn check(deployment: &Value) {
     let pod = &deployment["spec"]["template"]["spec"];
     let sidecar = sidecar(deployment);
-    assert_eq!(
-        sidecar["restartPolicy"], "Always",
-        "it must stop after the app"
-    );
-    assert_eq!(
-        pod["enableServiceLinks"], false,
-        "ONCE_PORT of a Service would be an unknown setting"
-    );
+    assert_eq!(sidecar["restartPolicy"], "Always", "it must stop after the app");
+    assert_eq!(pod["enableServiceLinks"], false, "ONCE_PORT of a Service would be an unknown setting");
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
-    assert_eq!(
-        pod["securityContext"]["seccompProfile"]["type"],
-        "RuntimeDefault"
-    );
+    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
     let security = &sidecar["securityContext"];
     assert_eq!(security["runAsNonRoot"], true);
     assert_eq!(security["readOnlyRootFilesystem"], true);
     assert_eq!(security["allowPrivilegeEscalation"], false);
     assert_eq!(security["capabilities"]["drop"][0], "ALL");
-    for (probe, path) in [
-        ("startupProbe", "/live"),
-        ("livenessProbe", "/live"),
-        ("readinessProbe", "/ready"),
-    ] {
+    for (probe, path) in [("startupProbe", "/live"), ("livenessProbe", "/live"), ("readinessProbe", "/ready")] {
         let probe = &sidecar[probe]["httpGet"];
-        assert_eq!(
-            (&probe["path"], &probe["port"]),
-            (&path.into(), &"once-metrics".into())
-        );
+        assert_eq!((&probe["path"], &probe["port"]), (&path.into(), &"once-metrics".into()));
     }
-    let port = sidecar["ports"][0]["containerPort"]
-        .as_u64()
-        .expect("a metrics port");
+    let port = sidecar["ports"][0]["containerPort"].as_u64().expect("a metrics port");
     assert_eq!(sidecar["ports"][0]["name"], "once-metrics");
-    assert_eq!(
-        env(deployment)["ONCE_ADMIN_ADDR"],
-        format!("0.0.0.0:{port}")
-    );
-    let drain = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
-        .as_array()
-        .expect("a preStop");
-    assert!(
-        drain
-            .iter()
-            .any(|word| word == &Value::from(format!("http://127.0.0.1:{port}/drain"))),
-        "{drain:?}"
-    );
+    assert_eq!(env(deployment)["ONCE_ADMIN_ADDR"], format!("0.0.0.0:{port}"));
+    let drain = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"].as_array().expect("a preStop");
+    assert!(drain.iter().any(|word| word == &Value::from(format!("http://127.0.0.1:{port}/drain"))), "{drain:?}");
     check_secrets(deployment);
     check_deadlines(deployment);
 }
@@ -131,9 +92,8 @@ fn check_deadlines(deployment: &Value) {
         other => panic!("unit {other}"),
     };
     let drain: u64 = number.parse::<u64>().expect("a number") * scale;
-    let grace = deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
-        .as_u64()
-        .expect("a grace period");
+    let grace =
+        deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"].as_u64().expect("a grace period");
     assert!(grace > drain, "{grace} s of grace for {drain} s of drain");
 }
 
@@ -142,9 +102,7 @@ fn the_plain_manifest_deploys_the_sidecar_beside_an_app() {
     let plain = plain();
     let deployment = &plain["Deployment"];
     check(deployment);
-    let secret = deployment
-        .pointer("/spec/template/spec/volumes/0/secret/secretName")
-        .expect("a Secret's name");
+    let secret = deployment.pointer("/spec/template/spec/volumes/0/secret/secretName").expect("a Secret's name");
     assert_eq!(secret, &plain["Secret"]["metadata"]["name"]);
     assert!(plain["Secret"]["stringData"]["REDIS_URL"].is_string());
 }
@@ -153,12 +111,6 @@ fn the_plain_manifest_deploys_the_sidecar_beside_an_app() {
 fn the_plain_pod_monitor_finds_the_pods() {
     let plain = plain();
     let wanted = &plain["PodMonitor"]["spec"]["selector"]["matchLabels"];
-    assert_eq!(
-        wanted,
-        &plain["Deployment"]["spec"]["template"]["metadata"]["labels"]
-    );
-    assert_eq!(
-        plain["PodMonitor"]["spec"]["podMetricsEndpoints"][0]["port"],
-        "once-metrics"
-    );
+    assert_eq!(wanted, &plain["Deployment"]["spec"]["template"]["metadata"]["labels"]);
+    assert_eq!(plain["PodMonitor"]["spec"]["podMetricsEndpoints"][0]["port"], "once-metrics");
 }

@@ -44,9 +44,7 @@ fn a_child_dies_when_the_test_process_is_killed() -> anyhow::Result<()> {
     let name = "components::a_child_dies_when_the_test_process_is_killed";
     let parent = Start::new(std::env::current_exe()?).args(["--exact", name, "--nocapture"]);
     let parent = parent.env(AS_PARENT, "1").spawn()?;
-    let line = parent
-        .log()
-        .wait_for(SOON, |line| line.starts_with("grandchild "))?;
+    let line = parent.log().wait_for(SOON, |line| line.starts_with("grandchild "))?;
     let pid: i32 = line.trim_start_matches("grandchild ").parse()?;
     assert!(exists(pid));
     parent.kill();
@@ -65,17 +63,11 @@ fn await_gone(pid: i32) -> anyhow::Result<()> {
 
 #[test]
 fn exit_codes_and_lines_of_a_child_are_seen() -> anyhow::Result<()> {
-    let child = Start::new("sh")
-        .args(["-c", "echo out; echo err >&2; exit 7"])
-        .clear_env()
-        .spawn()?;
+    let child = Start::new("sh").args(["-c", "echo out; echo err >&2; exit 7"]).clear_env().spawn()?;
     child.log().wait_for(SOON, |line| line == "out")?;
     child.log().wait_for(SOON, |line| line == "err")?;
     assert_eq!(child.wait_exit(SOON), Some(7));
-    let ended = child
-        .log()
-        .wait_for(SOON, |line| line == "never")
-        .map_err(|error| error.to_string());
+    let ended = child.log().wait_for(SOON, |line| line == "never").map_err(|error| error.to_string());
     assert!(ended.is_err_and(|text| text.contains("it ended")));
     Ok(())
 }
@@ -87,29 +79,16 @@ fn kafka_carries_records_with_all_they_hold() -> anyhow::Result<()> {
     };
     let topic = "harness-round-trip";
     kafka.create_topic(topic, 2, &[("max.message.bytes", "2000000")])?;
-    let record = Record::new(topic, b"value".to_vec())
-        .key("k")
-        .header("a", "1")
-        .header("a", "2");
-    let records = [
-        record.partition(1).timestamp(1_700_000_000_000),
-        Record::new(topic, "").tombstone().partition(1),
-    ];
+    let record = Record::new(topic, b"value".to_vec()).key("k").header("a", "1").header("a", "2");
+    let records = [record.partition(1).timestamp(1_700_000_000_000), Record::new(topic, "").tombstone().partition(1)];
     let producer = Producer::new(&kafka.bootstrap())?;
     assert_eq!(producer.send(records)?, [(1, 0), (1, 1)]);
     let read = topics::read_all(&kafka.bootstrap(), topic)?;
-    let headers = [("a", "1"), ("a", "2")]
-        .map(|(name, value)| (name.to_owned(), Some(value.as_bytes().to_vec())));
+    let headers = [("a", "1"), ("a", "2")].map(|(name, value)| (name.to_owned(), Some(value.as_bytes().to_vec())));
     assert_eq!(read[0].headers, headers);
     assert_eq!(read[0].timestamp, Some(1_700_000_000_000));
-    assert_eq!(
-        (read[0].key.as_deref(), read[0].value.as_deref()),
-        (Some(&b"k"[..]), Some(&b"value"[..]))
-    );
-    assert_eq!(
-        (read[1].key.as_deref(), read[1].value.as_deref()),
-        (None, None)
-    );
+    assert_eq!((read[0].key.as_deref(), read[0].value.as_deref()), (Some(&b"k"[..]), Some(&b"value"[..])));
+    assert_eq!((read[1].key.as_deref(), read[1].value.as_deref()), (None, None));
     topics::grow(&kafka.bootstrap(), topic, 3)?;
     assert_eq!(topics::partitions(&kafka.bootstrap(), topic)?, [0, 1, 2]);
     topics::delete_records_before(&kafka.bootstrap(), topic, 1, 1)?;
@@ -126,10 +105,7 @@ fn kafka_keeps_offset_metadata() -> anyhow::Result<()> {
     kafka.create_topic(topic, 1, &[])?;
     let bootstrap = kafka.bootstrap();
     assert!(topics::committed(&bootstrap, group, topic)?.is_empty());
-    let to = Committed {
-        next: 0,
-        metadata: "history".to_owned(),
-    };
+    let to = Committed { next: 0, metadata: "history".to_owned() };
     topics::commit(&bootstrap, group, topic, 0, &to)?;
     assert_eq!(topics::committed(&bootstrap, group, topic)?[&0], to);
     topics::delete(&bootstrap, topic)
@@ -181,11 +157,7 @@ fn redis_wants_its_password_and_speaks_tls() -> anyhow::Result<()> {
         return Ok(());
     };
     assert_eq!(shared.cli(&["PING"])?, "PONG");
-    let options = Options {
-        password: Some("secret".to_owned()),
-        tls: true,
-        ..Options::default()
-    };
+    let options = Options { password: Some("secret".to_owned()), tls: true, ..Options::default() };
     let redis = Redis::start_with(options)?;
     assert_eq!(redis.cli(&["PING"])?, "PONG");
     assert!(redis.url().starts_with("rediss://:secret@127.0.0.1:"));
@@ -216,15 +188,8 @@ fn a_cluster_spreads_keys() -> anyhow::Result<()> {
     for key in ["a", "b", "c", "d", "e", "f"] {
         assert_eq!(cluster.cli(&["SET", key, key])?, "OK");
     }
-    let sizes: Vec<String> = cluster
-        .nodes
-        .iter()
-        .map(|node| node.cli(&["DBSIZE"]))
-        .collect::<anyhow::Result<_>>()?;
-    assert!(
-        sizes.iter().filter(|size| *size != "0").count() > 1,
-        "{sizes:?}"
-    );
+    let sizes: Vec<String> = cluster.nodes.iter().map(|node| node.cli(&["DBSIZE"])).collect::<anyhow::Result<_>>()?;
+    assert!(sizes.iter().filter(|size| *size != "0").count() > 1, "{sizes:?}");
     Ok(())
 }
 
@@ -243,14 +208,8 @@ fn scrapes_are_parsed_with_labels_and_escapes() -> anyhow::Result<()> {
     let metrics = Metrics::parse(text)?;
     assert_eq!(metrics.get("a_total", &[("topic", "x\"y")]), Some(3.0));
     assert_eq!(metrics.get("a_total", &[("outcome", "d")]), Some(7.0));
-    assert_eq!(
-        metrics.get("h_bucket", &[("le", "+Inf")]),
-        Some(f64::INFINITY)
-    );
-    assert_eq!(
-        (metrics.sum("up", &[]), metrics.get("down", &[])),
-        (1.0, None)
-    );
+    assert_eq!(metrics.get("h_bucket", &[("le", "+Inf")]), Some(f64::INFINITY));
+    assert_eq!((metrics.sum("up", &[]), metrics.get("down", &[])), (1.0, None));
     assert!(Metrics::parse("a{b=\"c").is_err());
     Ok(())
 }

@@ -22,10 +22,7 @@ fn the_ledger_records_requests_raw_and_misbehaves_as_told() -> anyhow::Result<()
     ledger.wait_until(SOON, |records| records.requests.len() == 1)?;
     let records = ledger.records();
     assert_eq!(records.requests[0].body, b"body");
-    assert_eq!(
-        records.requests[0].headers[1],
-        (b"Connection".to_vec(), b"close".to_vec())
-    );
+    assert_eq!(records.requests[0].headers[1], (b"Connection".to_vec(), b"close".to_vec()));
     assert_eq!(records.applied.len(), 1);
 
     let release = Arc::new(tokio::sync::Notify::new());
@@ -45,16 +42,9 @@ fn the_ledger_records_requests_raw_and_misbehaves_as_told() -> anyhow::Result<()
     assert!(post("/reset").is_err());
     std::thread::scope(|scope| -> anyhow::Result<()> {
         let slow = scope.spawn(|| post("/slow"));
-        ledger.wait_until(SOON, |records| {
-            records
-                .requests
-                .last()
-                .is_some_and(|last| last.path == "/slow")
-        })?;
+        ledger.wait_until(SOON, |records| records.requests.last().is_some_and(|last| last.path == "/slow"))?;
         release.notify_one();
-        let reply = slow
-            .join()
-            .map_err(|_| anyhow::anyhow!("the slow request panicked"))??;
+        let reply = slow.join().map_err(|_| anyhow::anyhow!("the slow request panicked"))??;
         assert_eq!(reply.status, 204);
         Ok(())
     })?;
@@ -76,13 +66,10 @@ async fn the_ledger_wakes_asynchronous_tests_and_answers_lookups() -> anyhow::Re
         let unknown = wire::request(&ask, "GET", "/applied/x", b"", SOON)?;
         anyhow::Ok([post.status, known.status, unknown.status])
     });
-    ledger
-        .until(SOON, |records| records.asked.len() == 2)
-        .await?;
+    ledger.until(SOON, |records| records.asked.len() == 2).await?;
     assert_eq!(status.await??, [200, 200, 404]);
     ledger.set_ready(false);
-    let ready =
-        tokio::task::spawn_blocking(move || wire::request(&address, "GET", "/ready", b"", SOON));
+    let ready = tokio::task::spawn_blocking(move || wire::request(&address, "GET", "/ready", b"", SOON));
     assert_eq!(ready.await??.status, 503);
     Ok(())
 }
@@ -101,10 +88,7 @@ fn the_ledger_listens_on_a_unix_socket_and_with_tls() -> anyhow::Result<()> {
     let mut plain = std::os::unix::net::UnixStream::connect(&socket)?;
     plain.write_all(request)?;
     plain.read_exact(&mut answer)?;
-    assert_eq!(
-        (&answer, ledger.records().requests[0].body.as_slice()),
-        (ok, &b"abc"[..])
-    );
+    assert_eq!((&answer, ledger.records().requests[0].body.as_slice()), (ok, &b"abc"[..]));
 
     let certificates = certify(dir.path())?;
     let ledger = Ledger::start_tls(&certificates)?;
@@ -112,8 +96,7 @@ fn the_ledger_listens_on_a_unix_socket_and_with_tls() -> anyhow::Result<()> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(&certificates.ca)?)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?;
+    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let config = Arc::new(config.with_root_certificates(roots).with_no_client_auth());
     let client = rustls::ClientConnection::new(config, "localhost".try_into()?)?;
     let mut secret = rustls::StreamOwned::new(client, std::net::TcpStream::connect(address)?);
@@ -124,13 +107,7 @@ fn the_ledger_listens_on_a_unix_socket_and_with_tls() -> anyhow::Result<()> {
 }
 
 /// Sends one request of the app contract: message ID, delivery, key and offset.
-fn deliver(
-    ledger: &Ledger,
-    id: &str,
-    delivery: &str,
-    key: &str,
-    offset: i64,
-) -> anyhow::Result<()> {
+fn deliver(ledger: &Ledger, id: &str, delivery: &str, key: &str, offset: i64) -> anyhow::Result<()> {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(ledger.url("").trim_start_matches("http://"))?;
     let text = format!(
@@ -165,13 +142,7 @@ fn the_auditor_names_what_is_wrong() -> anyhow::Result<()> {
         position: (0, 0),
     });
     let audit = Audit::new(&produced, &ledger.records(), &[]);
-    let named = |effects: &[(String, String)]| {
-        effects
-            .iter()
-            .map(|(_, id)| id.clone())
-            .collect::<Vec<_>>()
-            .join(",")
-    };
+    let named = |effects: &[(String, String)]| effects.iter().map(|(_, id)| id.clone()).collect::<Vec<_>>().join(",");
     assert_eq!(named(&audit.lost), "lost");
     assert_eq!(named(&audit.repeated), "twice");
     assert_eq!(named(&audit.applied_twice), "twice");

@@ -23,22 +23,12 @@ impl Produced {
     /// Pairs records (each with the header `message-id`, of bytes that need no encoding) with where they ended up.
     pub fn all(records: &[Record], positions: &[Position]) -> Vec<Self> {
         let id = |record: &Record| {
-            let value = record
-                .headers
-                .iter()
-                .find(|(name, _)| name == "message-id")?
-                .1
-                .clone()?;
+            let value = record.headers.iter().find(|(name, _)| name == "message-id")?.1.clone()?;
             String::from_utf8(value).ok()
         };
         let pairs = records.iter().zip(positions);
-        let made = pairs.filter_map(|(record, &position)| {
-            Some(Self {
-                topic: record.topic.clone(),
-                id: id(record)?,
-                position,
-            })
-        });
+        let made = pairs
+            .filter_map(|(record, &position)| Some(Self { topic: record.topic.clone(), id: id(record)?, position }));
         made.collect()
     }
 }
@@ -87,46 +77,17 @@ impl Audit {
     /// Compares what was produced with the ledger, and with the records of the dead-letter topic (empty without one).
     pub fn new(produced: &[Produced], ledger: &Records, dead_letters: &[Read]) -> Self {
         let dead: HashSet<Effect> = dead_letters.iter().filter_map(dead_effect).collect();
-        let known: HashSet<Effect> = produced
-            .iter()
-            .map(|one| (one.topic.clone(), one.id.clone()))
-            .collect();
-        let settled =
-            |effect: &Effect| ledger.effects.contains_key(effect) || dead.contains(effect);
-        let repeats = |in_doubt| {
-            effects(
-                ledger
-                    .repeats
-                    .iter()
-                    .filter(|request| request.in_doubt() == in_doubt),
-            )
-        };
+        let known: HashSet<Effect> = produced.iter().map(|one| (one.topic.clone(), one.id.clone())).collect();
+        let settled = |effect: &Effect| ledger.effects.contains_key(effect) || dead.contains(effect);
+        let repeats = |in_doubt| effects(ledger.repeats.iter().filter(|request| request.in_doubt() == in_doubt));
         Self {
             lost: sorted(known.iter().filter(|effect| !settled(effect)).cloned()),
             repeated: repeats(false),
             repeated_in_doubt: repeats(true),
-            applied_twice: sorted(
-                ledger
-                    .effects
-                    .iter()
-                    .filter(|(_, times)| **times > 1)
-                    .map(|(e, _)| e.clone()),
-            ),
+            applied_twice: sorted(ledger.effects.iter().filter(|(_, times)| **times > 1).map(|(e, _)| e.clone())),
             forwarded_twice: more_than_once(&ledger.requests),
-            foreign: sorted(
-                ledger
-                    .effects
-                    .keys()
-                    .filter(|effect| !known.contains(*effect))
-                    .cloned(),
-            ),
-            applied_and_dead: sorted(
-                ledger
-                    .effects
-                    .keys()
-                    .filter(|effect| dead.contains(*effect))
-                    .cloned(),
-            ),
+            foreign: sorted(ledger.effects.keys().filter(|effect| !known.contains(*effect)).cloned()),
+            applied_and_dead: sorted(ledger.effects.keys().filter(|effect| dead.contains(*effect)).cloned()),
             disorder: disorder(&ledger.applied),
             effects: ledger.effects.len(),
             dead: dead.len(),
@@ -135,12 +96,7 @@ impl Audit {
     }
 
     /// Adds what a group has committed: partitions not at their end, and open records below a committed offset.
-    pub fn with_commits(
-        mut self,
-        bootstrap: &str,
-        group: &str,
-        produced: &[Produced],
-    ) -> anyhow::Result<Self> {
+    pub fn with_commits(mut self, bootstrap: &str, group: &str, produced: &[Produced]) -> anyhow::Result<Self> {
         let lost: HashSet<Effect> = self.lost.iter().cloned().collect();
         let topics: BTreeSet<&str> = produced.iter().map(|one| one.topic.as_str()).collect();
         for topic in topics {
@@ -149,11 +105,7 @@ impl Audit {
             for (partition, (low, end)) in topics::watermarks(bootstrap, topic)? {
                 if next(partition).unwrap_or(low) != end {
                     let partition_name = (topic.to_owned(), partition);
-                    self.behind.push(Behind {
-                        partition: partition_name,
-                        committed: next(partition),
-                        end,
-                    });
+                    self.behind.push(Behind { partition: partition_name, committed: next(partition), end });
                 }
             }
             let open = produced.iter().filter(|one| {
@@ -171,10 +123,7 @@ impl Audit {
     /// and (when commits were added) everything is committed.
     pub fn assert_exactly_once(&self) {
         self.assert_promise();
-        assert!(
-            self.repeated_in_doubt.is_empty() && self.behind.is_empty(),
-            "{self}"
-        );
+        assert!(self.repeated_in_doubt.is_empty() && self.behind.is_empty(), "{self}");
     }
 
     /// Fails the test unless nothing is lost, nothing was repeated outside doubt, and the order was kept;
@@ -194,11 +143,7 @@ impl Audit {
 
 impl fmt::Display for Audit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{} effects applied, {} dead-lettered",
-            self.effects, self.dead
-        )?;
+        writeln!(f, "{} effects applied, {} dead-lettered", self.effects, self.dead)?;
         let lists = [
             ("lost", &self.lost),
             ("repeated outside doubt", &self.repeated),
@@ -210,20 +155,11 @@ impl fmt::Display for Audit {
             ("out of order", &self.disorder),
         ];
         for (name, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
-            writeln!(
-                f,
-                "{name}: {}, e.g. {:?}",
-                list.len(),
-                &list[..list.len().min(5)]
-            )?;
+            writeln!(f, "{name}: {}, e.g. {:?}", list.len(), &list[..list.len().min(5)])?;
         }
         if !self.passed_open.is_empty() {
             let few = &self.passed_open[..self.passed_open.len().min(5)];
-            writeln!(
-                f,
-                "committed past open records: {}, e.g. {few:?}",
-                self.passed_open.len()
-            )?;
+            writeln!(f, "committed past open records: {}, e.g. {few:?}", self.passed_open.len())?;
         }
         if !self.behind.is_empty() {
             writeln!(f, "not committed to the end: {:?}", self.behind)?;
@@ -233,10 +169,7 @@ impl fmt::Display for Audit {
 }
 
 fn dead_effect(record: &Read) -> Option<Effect> {
-    Some((
-        record.header("once-source-topic")?,
-        record.header("once-message-id")?,
-    ))
+    Some((record.header("once-source-topic")?, record.header("once-message-id")?))
 }
 
 fn sorted(effects: impl Iterator<Item = Effect>) -> Vec<Effect> {
@@ -252,12 +185,7 @@ fn more_than_once(requests: &[Arc<Request>]) -> Vec<Effect> {
     for request in requests {
         *times.entry(request.effect()).or_default() += 1;
     }
-    sorted(
-        times
-            .into_iter()
-            .filter(|(_, times)| *times > 1)
-            .map(|(effect, _)| effect),
-    )
+    sorted(times.into_iter().filter(|(_, times)| *times > 1).map(|(effect, _)| effect))
 }
 
 /// First applications whose offset is below one applied before in the same lane (topic, partition and key).
@@ -272,9 +200,7 @@ fn disorder(applied: &[Arc<Request>]) -> Vec<Effect> {
         if !seen.insert(request.effect()) {
             continue;
         }
-        let last = highest
-            .entry((request.topic(), partition, key))
-            .or_insert(-1);
+        let last = highest.entry((request.topic(), partition, key)).or_insert(-1);
         if offset < *last {
             wrong.push(request.effect());
         }

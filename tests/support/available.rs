@@ -34,26 +34,14 @@ pub fn redis() -> Option<&'static Redis> {
 /// Whether redis-server can be started. Records the skip.
 pub fn redis_possible() -> bool {
     let found = on_path("redis-server") && on_path("redis-cli");
-    possible(
-        "Redis",
-        "REQUIRE_REDIS",
-        (!found).then_some("redis-server or redis-cli missing"),
-    )
+    possible("Redis", "REQUIRE_REDIS", (!found).then_some("redis-server or redis-cli missing"))
 }
 
 /// The path of helm, or `None` (recorded as a skip).
 pub fn helm() -> Option<PathBuf> {
     let ours = root().join(".cache/bin/helm");
-    let helm = if ours.is_file() {
-        Some(ours)
-    } else {
-        on_path("helm").then(|| PathBuf::from("helm"))
-    };
-    possible(
-        "Helm",
-        "REQUIRE_HELM",
-        helm.is_none().then_some("helm missing, see tests/install"),
-    );
+    let helm = if ours.is_file() { Some(ours) } else { on_path("helm").then(|| PathBuf::from("helm")) };
+    possible("Helm", "REQUIRE_HELM", helm.is_none().then_some("helm missing, see tests/install"));
     helm
 }
 
@@ -64,20 +52,14 @@ pub fn root() -> &'static Path {
 
 fn possible(what: &str, required: &str, missing: Option<&str>) -> bool {
     let Some(reason) = missing else { return true };
-    assert!(
-        std::env::var_os(required).is_none_or(|v| v != "1"),
-        "no {what} ({reason}), but {required}=1"
-    );
+    assert!(std::env::var_os(required).is_none_or(|v| v != "1"), "no {what} ({reason}), but {required}=1");
     record_skip(&format!("no {what} ({reason})"));
     false
 }
 
 /// Appends one line to the file named by `SKIPPED_TESTS`, which `make test` sums up at its end.
 fn record_skip(reason: &str) {
-    let test = std::thread::current()
-        .name()
-        .unwrap_or("unnamed")
-        .to_owned();
+    let test = std::thread::current().name().unwrap_or("unnamed").to_owned();
     eprintln!("SKIPPED {test}: {reason}");
     let Some(path) = std::env::var_os("SKIPPED_TESTS") else {
         return;
@@ -91,10 +73,7 @@ fn has_jars(libs: &Path) -> bool {
     let Ok(entries) = std::fs::read_dir(libs) else {
         return false;
     };
-    let names: Vec<_> = entries
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
+    let names: Vec<_> = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.iter().any(|name| name.starts_with("kafka_2.13-"))
         && names.iter().any(|name| name.starts_with("kafka-tools-"))
 }

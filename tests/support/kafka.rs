@@ -71,28 +71,20 @@ impl Kafka {
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Result<Kafka, String>> = OnceLock::new();
         let started = SHARED.get_or_init(|| Kafka::start(1).map_err(|error| format!("{error:#}")));
-        started
-            .as_ref()
-            .unwrap_or_else(|error| panic!("Kafka did not start: {error}"))
+        started.as_ref().unwrap_or_else(|error| panic!("Kafka did not start: {error}"))
     }
 
     /// Starts `brokers` brokers (1 or 3) and waits until all of them answer.
     pub fn start(brokers: usize) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("kafka-").tempdir()?;
-        let ports: Vec<(u16, u16)> = (0..brokers)
-            .map(|_| (ports::free(), ports::free()))
-            .collect();
+        let ports: Vec<(u16, u16)> = (0..brokers).map(|_| (ports::free(), ports::free())).collect();
         let mut made = Vec::new();
         for (index, &(port, _)) in ports.iter().enumerate() {
             let dir = dir.path().join(format!("broker-{index}"));
             std::fs::create_dir(&dir)?;
             std::fs::write(dir.join("server.properties"), settings(index, &ports, &dir))?;
             std::fs::write(dir.join("log4j2.xml"), LOGGING)?;
-            made.push(Broker {
-                dir,
-                port,
-                process: std::sync::Mutex::default(),
-            });
+            made.push(Broker { dir, port, process: std::sync::Mutex::default() });
         }
         format_all(&made)?;
         for broker in &made {
@@ -101,21 +93,14 @@ impl Kafka {
         for broker in &made {
             broker.await_start()?;
         }
-        let kafka = Self {
-            brokers: made,
-            _dir: dir,
-        };
+        let kafka = Self { brokers: made, _dir: dir };
         topics::await_brokers(&kafka.bootstrap(), brokers, START)?;
         Ok(kafka)
     }
 
     /// `bootstrap.servers`.
     pub fn bootstrap(&self) -> String {
-        let addresses: Vec<_> = self
-            .brokers
-            .iter()
-            .map(|broker| format!("127.0.0.1:{}", broker.port))
-            .collect();
+        let addresses: Vec<_> = self.brokers.iter().map(|broker| format!("127.0.0.1:{}", broker.port)).collect();
         addresses.join(",")
     }
 
@@ -125,19 +110,8 @@ impl Kafka {
     }
 
     /// Creates a topic with replicas on every broker and waits until each partition has a leader.
-    pub fn create_topic(
-        &self,
-        name: &str,
-        partitions: i32,
-        configs: &[(&str, &str)],
-    ) -> anyhow::Result<()> {
-        topics::create(
-            &self.bootstrap(),
-            name,
-            partitions,
-            i32::try_from(self.size())?,
-            configs,
-        )
+    pub fn create_topic(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> anyhow::Result<()> {
+        topics::create(&self.bootstrap(), name, partitions, i32::try_from(self.size())?, configs)
     }
 
     /// Shuts a broker down in order.
@@ -182,11 +156,7 @@ impl Kafka {
 impl Broker {
     fn launch(&self) -> anyhow::Result<()> {
         let process = java(&self.dir)
-            .args([
-                "-Xmx512m",
-                "-XX:+UseSerialGC",
-                "-Dlog4j2.configurationFile=log4j2.xml",
-            ])
+            .args(["-Xmx512m", "-XX:+UseSerialGC", "-Dlog4j2.configurationFile=log4j2.xml"])
             .args(["-cp", &class_path()])
             .args(["kafka.Kafka", "server.properties"])
             .wipe(self.dir.parent().unwrap_or(&self.dir))
@@ -198,9 +168,7 @@ impl Broker {
     fn await_start(&self) -> anyhow::Result<()> {
         let process = lock(&self.process);
         let process = process.as_ref().context("broker not launched")?;
-        process
-            .log()
-            .wait_for(START, |line| line.contains("Kafka Server started"))?;
+        process.log().wait_for(START, |line| line.contains("Kafka Server started"))?;
         Ok(())
     }
 }
@@ -208,10 +176,7 @@ impl Broker {
 fn format_all(brokers: &[Broker]) -> anyhow::Result<()> {
     let format = |broker: &Broker| {
         java(&broker.dir)
-            .args([
-                "-XX:TieredStopAtLevel=1",
-                "-Dlog4j2.configurationFile=log4j2.xml",
-            ])
+            .args(["-XX:TieredStopAtLevel=1", "-Dlog4j2.configurationFile=log4j2.xml"])
             .args(["-cp", &class_path(), "kafka.tools.StorageTool", "format"])
             .args(["--cluster-id", CLUSTER_ID, "--config", "server.properties"])
             .spawn()
@@ -219,21 +184,14 @@ fn format_all(brokers: &[Broker]) -> anyhow::Result<()> {
     let running: Vec<_> = brokers.iter().map(format).collect::<anyhow::Result<_>>()?;
     for process in running {
         let code = process.wait_exit(START);
-        anyhow::ensure!(
-            code == Some(0),
-            "formatting ended with {code:?}:\n{}",
-            process.log().lines().join("\n")
-        );
+        anyhow::ensure!(code == Some(0), "formatting ended with {code:?}:\n{}", process.log().lines().join("\n"));
     }
     Ok(())
 }
 
 fn settings(index: usize, ports: &[(u16, u16)], dir: &Path) -> String {
-    let voters: Vec<_> = ports
-        .iter()
-        .enumerate()
-        .map(|(i, (_, controller))| format!("{}@127.0.0.1:{controller}", i + 1))
-        .collect();
+    let voters: Vec<_> =
+        ports.iter().enumerate().map(|(i, (_, controller))| format!("{}@127.0.0.1:{controller}", i + 1)).collect();
     let (port, controller) = ports[index];
     let (replicas, in_sync) = (ports.len(), ports.len().div_ceil(2));
     let mut text = String::from(SETTINGS);
@@ -266,7 +224,5 @@ fn class_path() -> String {
 }
 
 fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -21,8 +21,7 @@ mod records;
 pub use answer::Answer;
 pub use records::{Effect, Model, Records, Request, percent_decoded};
 
-type Behaviour =
-    Arc<dyn Fn(Arc<Request>) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync>;
+type Behaviour = Arc<dyn Fn(Arc<Request>) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync>;
 
 /// The running app. Dropping it closes its port and connections.
 pub struct Ledger {
@@ -73,15 +72,11 @@ impl Ledger {
     }
 
     fn launch(address: Address, model: Model) -> anyhow::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let stop = Arc::new(Notify::new());
         let stopped = Arc::clone(&stop);
-        std::thread::Builder::new()
-            .name("ledger".to_owned())
-            .spawn(move || runtime.block_on(stopped.notified()))?;
+        std::thread::Builder::new().name("ledger".to_owned()).spawn(move || runtime.block_on(stopped.notified()))?;
         let ok: Behaviour = Arc::new(|_| Box::pin(async { Answer::status(200) }));
         let shared = Shared {
             records: Mutex::default(),
@@ -93,13 +88,7 @@ impl Ledger {
             connections: AtomicU64::new(0),
         };
         let server = Mutex::default();
-        let ledger = Self {
-            shared: Arc::new(shared),
-            address,
-            server,
-            runtime: handle,
-            stop,
-        };
+        let ledger = Self { shared: Arc::new(shared), address, server, runtime: handle, stop };
         ledger.open()?;
         Ok(ledger)
     }
@@ -135,11 +124,7 @@ impl Ledger {
         B: Fn(Arc<Request>) -> F + Send + Sync + 'static,
     {
         let behaviour: Behaviour = Arc::new(move |request| Box::pin(behaviour(request)));
-        *self
-            .shared
-            .behaviour
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = behaviour;
+        *self.shared.behaviour.write().unwrap_or_else(PoisonError::into_inner) = behaviour;
     }
 
     /// A copy of everything seen and done so far.
@@ -153,11 +138,7 @@ impl Ledger {
     }
 
     /// Blocks until `wanted` holds; it is asked again after arrivals and applications. An error after `deadline`.
-    pub fn wait_until(
-        &self,
-        deadline: Duration,
-        mut wanted: impl FnMut(&Records) -> bool,
-    ) -> anyhow::Result<()> {
+    pub fn wait_until(&self, deadline: Duration, mut wanted: impl FnMut(&Records) -> bool) -> anyhow::Result<()> {
         let end = Instant::now() + deadline;
         let mut records = self.shared.lock();
         while !wanted(&records) {
@@ -170,11 +151,7 @@ impl Ledger {
     }
 
     /// The same for asynchronous tests.
-    pub async fn until(
-        &self,
-        deadline: Duration,
-        mut wanted: impl FnMut(&Records) -> bool,
-    ) -> anyhow::Result<()> {
+    pub async fn until(&self, deadline: Duration, mut wanted: impl FnMut(&Records) -> bool) -> anyhow::Result<()> {
         let end = tokio::time::Instant::now() + deadline;
         loop {
             let mut woken = std::pin::pin!(self.shared.woken.notified());
@@ -189,12 +166,7 @@ impl Ledger {
 
     /// Closes the port and every connection: from now on connections are refused.
     pub fn close(&self) {
-        let Some(server) = self
-            .server
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        else {
+        let Some(server) = self.server.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             return;
         };
         server.abort();
@@ -224,10 +196,7 @@ impl Drop for Ledger {
 
 fn missed(records: &Records) -> String {
     let (requests, applied) = (records.requests.len(), records.applied.len());
-    format!(
-        "the ledger never showed it: {requests} requests, {applied} applied, {} effects",
-        records.effects.len()
-    )
+    format!("the ledger never showed it: {requests} requests, {applied} applied, {} effects", records.effects.len())
 }
 
 impl Shared {
@@ -253,12 +222,7 @@ impl Shared {
             *highest = request.attempt().max(*highest);
         }
         self.wake();
-        let behaviour = Arc::clone(
-            &self
-                .behaviour
-                .read()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        let behaviour = Arc::clone(&self.behaviour.read().unwrap_or_else(PoisonError::into_inner));
         let mut answer = behaviour(Arc::clone(&request)).await;
         if answer.applies && !self.apply(&request) {
             answer = Answer::status(409);
@@ -309,9 +273,6 @@ impl Shared {
     /// Whether an ID, encoded for a URL, was applied for any topic. URLs encode more bytes than headers do.
     fn knows(&self, id: &str) -> bool {
         let id = percent_decoded(id);
-        self.lock()
-            .effects
-            .keys()
-            .any(|(_, known)| percent_decoded(known) == id)
+        self.lock().effects.keys().any(|(_, known)| percent_decoded(known) == id)
     }
 }

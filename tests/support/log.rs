@@ -47,21 +47,12 @@ impl Log {
     }
 
     /// The first line that satisfies `wanted`, waiting for it at most `deadline`.
-    pub fn wait_for(
-        &self,
-        deadline: Duration,
-        wanted: impl Fn(&str) -> bool,
-    ) -> anyhow::Result<String> {
+    pub fn wait_for(&self, deadline: Duration, wanted: impl Fn(&str) -> bool) -> anyhow::Result<String> {
         self.wait_from(0, deadline, wanted)
     }
 
     /// Like [`Log::wait_for`], but looks only at line number `from` and later ones.
-    pub fn wait_from(
-        &self,
-        from: usize,
-        deadline: Duration,
-        wanted: impl Fn(&str) -> bool,
-    ) -> anyhow::Result<String> {
+    pub fn wait_from(&self, from: usize, deadline: Duration, wanted: impl Fn(&str) -> bool) -> anyhow::Result<String> {
         let end = Instant::now() + deadline;
         let mut seen = from;
         let mut state = self.lock();
@@ -75,19 +66,12 @@ impl Log {
                 (0, _) => "it ended",
                 (_, true) => "time is over",
                 _ => {
-                    state = self
-                        .changed
-                        .wait_timeout(state, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0;
+                    state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
                     continue;
                 }
             };
             let tail = state.lines.len().saturating_sub(30);
-            anyhow::bail!(
-                "the awaited line did not come, {why}; last lines:\n{}",
-                state.lines[tail..].join("\n")
-            );
+            anyhow::bail!("the awaited line did not come, {why}; last lines:\n{}", state.lines[tail..].join("\n"));
         }
     }
 

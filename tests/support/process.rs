@@ -45,11 +45,7 @@ pub struct Start {
 impl Start {
     /// A program by name or path, with the environment of the test.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
-        Self {
-            command: Command::new("sh"),
-            wipe: OsString::new(),
-            arguments: vec![program.as_ref().to_owned()],
-        }
+        Self { command: Command::new("sh"), wipe: OsString::new(), arguments: vec![program.as_ref().to_owned()] }
     }
 
     /// Adds one argument.
@@ -72,8 +68,7 @@ impl Start {
     /// Empties the environment except for `PATH`.
     pub fn clear_env(mut self) -> Self {
         self.command.env_clear();
-        self.command
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        self.command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         self
     }
 
@@ -114,22 +109,14 @@ impl Start {
             let status = shell.wait().ok();
             told.set(status.and_then(|status| status.code()).unwrap_or(-1));
         });
-        Ok(Process {
-            pid,
-            leash: Mutex::new(leash),
-            exit,
-            log,
-        })
+        Ok(Process { pid, leash: Mutex::new(leash), exit, log })
     }
 }
 
 fn read_pid(output: &mut BufReader<ChildStdout>) -> anyhow::Result<Pid> {
     let mut line = String::new();
     output.read_line(&mut line)?;
-    let number = line
-        .trim()
-        .parse()
-        .with_context(|| format!("no process id in {line:?}"))?;
+    let number = line.trim().parse().with_context(|| format!("no process id in {line:?}"))?;
     Pid::from_raw(number).context("process id 0")
 }
 
@@ -161,11 +148,7 @@ impl Exit {
             if left.is_zero() {
                 return None;
             }
-            code = self
-                .known
-                .wait_timeout(code, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            code = self.known.wait_timeout(code, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         *code
     }
@@ -208,10 +191,7 @@ impl Process {
 
     /// Lets go of the leash, as the end of the test process does: the supervisor kills the child.
     pub fn unleash(&self) {
-        self.leash
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        self.leash.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 

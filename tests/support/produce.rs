@@ -30,11 +30,7 @@ pub struct Record {
 impl Record {
     /// A record without key and headers.
     pub fn new(topic: &str, value: impl Into<Vec<u8>>) -> Self {
-        Self {
-            topic: topic.to_owned(),
-            value: Some(value.into()),
-            ..Self::default()
-        }
+        Self { topic: topic.to_owned(), value: Some(value.into()), ..Self::default() }
     }
 
     /// Sets the key.
@@ -125,9 +121,7 @@ impl Producer {
         for (name, value) in properties {
             config.set(*name, *value);
         }
-        Ok(Self {
-            client: config.create_with_context(Deliveries::default())?,
-        })
+        Ok(Self { client: config.create_with_context(Deliveries::default())? })
     }
 
     /// Sends the records in order and waits until the broker has all of them; the answer is their positions, in that order.
@@ -139,9 +133,7 @@ impl Producer {
         }
         self.client.flush(Duration::from_secs(120))?;
         let outcomes = std::mem::take(&mut *self.client.context().lock());
-        let positions = outcomes
-            .into_iter()
-            .map(|outcome| Ok(outcome.unwrap_or(Err(KafkaError::Canceled))?));
+        let positions = outcomes.into_iter().map(|outcome| Ok(outcome.unwrap_or(Err(KafkaError::Canceled))?));
         positions.collect()
     }
 
@@ -171,10 +163,7 @@ impl Producer {
 fn headers(record: &Record) -> OwnedHeaders {
     let empty = OwnedHeaders::new_with_capacity(record.headers.len());
     let insert = |headers: OwnedHeaders, (name, value): &(String, Option<Vec<u8>>)| {
-        headers.insert(Header {
-            key: name,
-            value: value.as_ref(),
-        })
+        headers.insert(Header { key: name, value: value.as_ref() })
     };
     record.headers.iter().fold(empty, insert)
 }

@@ -57,36 +57,21 @@ impl Redis {
     /// The one server that all tests of a binary share; they use namespaces of their own.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Result<Redis, String>> = OnceLock::new();
-        let started =
-            SHARED.get_or_init(|| Redis::start(&[]).map_err(|error| format!("{error:#}")));
-        started
-            .as_ref()
-            .unwrap_or_else(|error| panic!("redis-server did not start: {error}"))
+        let started = SHARED.get_or_init(|| Redis::start(&[]).map_err(|error| format!("{error:#}")));
+        started.as_ref().unwrap_or_else(|error| panic!("redis-server did not start: {error}"))
     }
 
     /// Starts a server without persistence, with more arguments after the usual ones.
     pub fn start(arguments: &[&str]) -> anyhow::Result<Self> {
-        let arguments = arguments
-            .iter()
-            .map(|&argument| argument.to_owned())
-            .collect();
-        Self::start_with(Options {
-            arguments,
-            ..Options::default()
-        })
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        Self::start_with(Options { arguments, ..Options::default() })
     }
 
     /// Starts a server and waits until it is ready.
     pub fn start_with(options: Options) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("redis-").tempdir()?;
         let certificates = options.tls.then(|| certify(dir.path())).transpose()?;
-        let redis = Self {
-            process: Mutex::default(),
-            port: ports::free(),
-            options,
-            certificates,
-            dir,
-        };
+        let redis = Self { process: Mutex::default(), port: ports::free(), options, certificates, dir };
         redis.launch()?;
         Ok(redis)
     }
@@ -104,12 +89,7 @@ impl Redis {
     /// Its URL, with the password when it has one.
     pub fn url(&self) -> String {
         let scheme = if self.options.tls { "rediss" } else { "redis" };
-        let user = self
-            .options
-            .password
-            .as_ref()
-            .map(|password| format!(":{password}@"))
-            .unwrap_or_default();
+        let user = self.options.password.as_ref().map(|password| format!(":{password}@")).unwrap_or_default();
         format!("{scheme}://{user}{}", self.address())
     }
 
@@ -128,14 +108,7 @@ impl Redis {
             command.args(["-a", password]);
         }
         if let Some(Certificates { ca, cert, key }) = &self.certificates {
-            command
-                .arg("--tls")
-                .arg("--cacert")
-                .arg(ca)
-                .arg("--cert")
-                .arg(cert)
-                .arg("--key")
-                .arg(key);
+            command.arg("--tls").arg("--cacert").arg(ca).arg("--cert").arg(cert).arg("--key").arg(key);
         }
         run(command.args(arguments))
     }
@@ -176,11 +149,7 @@ impl Redis {
 
     /// Waits for a line of its log.
     pub fn wait_log(&self, wanted: impl Fn(&str) -> bool) -> anyhow::Result<String> {
-        self.lock()
-            .as_ref()
-            .context("not launched")?
-            .log()
-            .wait_for(START, wanted)
+        self.lock().as_ref().context("not launched")?.log().wait_for(START, wanted)
     }
 
     fn signal(&self, signal: Signal) {
@@ -195,30 +164,12 @@ impl Redis {
 
     fn launch(&self) -> anyhow::Result<()> {
         let port = self.port.to_string();
-        let mut start = Start::new("redis-server")
-            .dir(self.dir.path())
-            .wipe(self.dir.path());
-        start = start.args([
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-            "--daemonize",
-            "no",
-        ]);
+        let mut start = Start::new("redis-server").dir(self.dir.path()).wipe(self.dir.path());
+        start = start.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"]);
         start = match &self.certificates {
             None => start.args(["--port", &port]),
             Some(Certificates { ca, cert, key }) => start
-                .args([
-                    "--port",
-                    "0",
-                    "--tls-port",
-                    &port,
-                    "--tls-auth-clients",
-                    "optional",
-                ])
+                .args(["--port", "0", "--tls-port", &port, "--tls-auth-clients", "optional"])
                 .arg("--tls-ca-cert-file")
                 .arg(ca)
                 .arg("--tls-cert-file")
@@ -230,9 +181,7 @@ impl Redis {
             start = start.args(["--requirepass", password]);
         }
         let process = start.args(&self.options.arguments).spawn()?;
-        process
-            .log()
-            .wait_for(START, |line| line.contains("Ready to accept connections"))?;
+        process.log().wait_for(START, |line| line.contains("Ready to accept connections"))?;
         *self.lock() = Some(process);
         Ok(())
     }
@@ -240,14 +189,8 @@ impl Redis {
 
 /// Runs a command to its end and gives back its standard output without the last newline.
 pub(super) fn run(command: &mut Command) -> anyhow::Result<String> {
-    let output = command
-        .output()
-        .with_context(|| format!("running {command:?}"))?;
-    let text = |bytes: &[u8]| {
-        String::from_utf8_lossy(bytes)
-            .trim_end_matches('\n')
-            .to_owned()
-    };
+    let output = command.output().with_context(|| format!("running {command:?}"))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches('\n').to_owned();
     anyhow::ensure!(
         output.status.success() || !output.stdout.is_empty(),
         "{command:?} ended with {}: {}",
@@ -263,9 +206,7 @@ pub fn certify(dir: &Path) -> anyhow::Result<Certificates> {
 
     let mut authority = CertificateParams::new(Vec::new())?;
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    authority
-        .distinguished_name
-        .push(DnType::CommonName, "test authority");
+    authority.distinguished_name.push(DnType::CommonName, "test authority");
     let authority_key = KeyPair::generate()?;
     let authority_pem = authority.self_signed(&authority_key)?.pem();
     let issuer = Issuer::new(authority, authority_key);
@@ -274,11 +215,7 @@ pub fn certify(dir: &Path) -> anyhow::Result<Certificates> {
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
     let cert = CertificateParams::new(names)?.signed_by(&key, &issuer)?;
 
-    let files = Certificates {
-        ca: dir.join("ca.pem"),
-        cert: dir.join("cert.pem"),
-        key: dir.join("key.pem"),
-    };
+    let files = Certificates { ca: dir.join("ca.pem"), cert: dir.join("cert.pem"), key: dir.join("key.pem") };
     std::fs::write(&files.ca, authority_pem)?;
     std::fs::write(&files.cert, cert.pem())?;
     std::fs::write(&files.key, key.serialize_pem())?;

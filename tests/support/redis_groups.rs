@@ -40,22 +40,10 @@ impl Sentinel {
              sentinel down-after-milliseconds {name} 1000\nsentinel failover-timeout {name} 3000\n"
         );
         std::fs::write(&file, config)?;
-        let process = Start::new("redis-server")
-            .arg(&file)
-            .arg("--sentinel")
-            .dir(dir.path())
-            .wipe(dir.path())
-            .spawn()?;
-        process
-            .log()
-            .wait_for(START, |line| line.contains("+slave"))?;
-        Ok(Self {
-            primary,
-            replica,
-            process,
-            port,
-            _dir: dir,
-        })
+        let process =
+            Start::new("redis-server").arg(&file).arg("--sentinel").dir(dir.path()).wipe(dir.path()).spawn()?;
+        process.log().wait_for(START, |line| line.contains("+slave"))?;
+        Ok(Self { primary, replica, process, port, _dir: dir })
     }
 
     /// `HOST:PORT` of Sentinel itself.
@@ -71,25 +59,19 @@ impl Sentinel {
     /// `HOST:PORT` of the primary as Sentinel sees it now.
     pub fn current_primary(&self) -> anyhow::Result<String> {
         let answer = self.cli(&["SENTINEL", "get-master-addr-by-name", Self::NAME])?;
-        let (host, port) = answer
-            .split_once('\n')
-            .with_context(|| format!("no primary: {answer}"))?;
+        let (host, port) = answer.split_once('\n').with_context(|| format!("no primary: {answer}"))?;
         Ok(format!("{host}:{port}"))
     }
 
     /// Waits until Sentinel has made another server the primary.
     pub fn await_failover(&self, deadline: Duration) -> anyhow::Result<()> {
-        self.process
-            .log()
-            .wait_for(deadline, |line| line.contains("+switch-master"))?;
+        self.process.log().wait_for(deadline, |line| line.contains("+switch-master"))?;
         Ok(())
     }
 
     /// Runs one command on Sentinel.
     pub fn cli(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        run(Command::new("redis-cli")
-            .args(["-p", &self.port.to_string()])
-            .args(arguments))
+        run(Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(arguments))
     }
 }
 
@@ -104,35 +86,19 @@ impl Cluster {
     pub fn start() -> anyhow::Result<Self> {
         let start = |_| {
             let bus = ports::free().to_string();
-            Redis::start(&[
-                "--cluster-enabled",
-                "yes",
-                "--cluster-port",
-                &bus,
-                "--cluster-node-timeout",
-                "2000",
-            ])
+            Redis::start(&["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "2000"])
         };
         let nodes: Vec<Redis> = (0..3).map(start).collect::<anyhow::Result<_>>()?;
         let addresses = nodes.iter().map(Redis::address);
         let mut create = Command::new("redis-cli");
-        create
-            .args(["--cluster", "create"])
-            .args(addresses)
-            .arg("--cluster-yes");
+        create.args(["--cluster", "create"]).args(addresses).arg("--cluster-yes");
         let answer = run(&mut create)?;
-        anyhow::ensure!(
-            answer.contains("All 16384 slots covered"),
-            "creating the cluster: {answer}"
-        );
+        anyhow::ensure!(answer.contains("All 16384 slots covered"), "creating the cluster: {answer}");
         let end = Instant::now() + START;
         for node in &nodes {
             // Each round starts a redis-cli, which paces this loop; nodes agree within a few.
             while !node.cli(&["CLUSTER", "INFO"])?.contains("cluster_state:ok") {
-                anyhow::ensure!(
-                    Instant::now() < end,
-                    "a node does not see the cluster as whole"
-                );
+                anyhow::ensure!(Instant::now() < end, "a node does not see the cluster as whole");
             }
         }
         Ok(Self { nodes })
@@ -140,11 +106,7 @@ impl Cluster {
 
     /// `HOST:PORT` of each node, with commas.
     pub fn addresses(&self) -> String {
-        self.nodes
-            .iter()
-            .map(Redis::address)
-            .collect::<Vec<_>>()
-            .join(",")
+        self.nodes.iter().map(Redis::address).collect::<Vec<_>>().join(",")
     }
 
     /// A value for `ONCE_REDIS_URL`.
@@ -155,8 +117,6 @@ impl Cluster {
     /// Runs one command on the node that owns its keys.
     pub fn cli(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let port = self.nodes.first().context("no nodes")?.port().to_string();
-        run(Command::new("redis-cli")
-            .args(["-c", "-p", &port])
-            .args(arguments))
+        run(Command::new("redis-cli").args(["-c", "-p", &port]).args(arguments))
     }
 }

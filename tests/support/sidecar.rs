@@ -28,22 +28,14 @@ impl Sidecar {
 
     /// Starts another command of the binary. `ONCE_ADMIN_ADDR` is set unless given.
     pub fn command(arguments: &[&str], settings: &[(&str, &str)]) -> anyhow::Result<Self> {
-        let given = settings
-            .iter()
-            .find(|(name, _)| *name == "ONCE_ADMIN_ADDR")
-            .map(|&(_, address)| address);
+        let given = settings.iter().find(|(name, _)| *name == "ONCE_ADMIN_ADDR").map(|&(_, address)| address);
         let admin = given.map_or_else(|| format!("127.0.0.1:{}", ports::free()), str::to_owned);
-        let mut start = Start::new(env!("CARGO_BIN_EXE_kafka-once"))
-            .args(arguments)
-            .clear_env();
+        let mut start = Start::new(env!("CARGO_BIN_EXE_kafka-once")).args(arguments).clear_env();
         start = start.env("ONCE_ADMIN_ADDR", &admin);
         for (name, value) in settings {
             start = start.env(name, value);
         }
-        Ok(Self {
-            process: start.spawn()?,
-            admin,
-        })
+        Ok(Self { process: start.spawn()?, admin })
     }
 
     /// What it wrote to standard output and standard error.
@@ -114,27 +106,15 @@ impl Sidecar {
     }
 
     /// Scrapes until `wanted` holds, and gives back that scrape. For states that no log line and no request announces.
-    pub fn await_metrics(
-        &self,
-        deadline: Duration,
-        wanted: impl Fn(&Metrics) -> bool,
-    ) -> anyhow::Result<Metrics> {
+    pub fn await_metrics(&self, deadline: Duration, wanted: impl Fn(&Metrics) -> bool) -> anyhow::Result<Metrics> {
         let end = Instant::now() + deadline;
         loop {
             let scrape = self.metrics();
             if scrape.as_ref().is_ok_and(&wanted) {
                 return scrape;
             }
-            anyhow::ensure!(
-                self.runs(),
-                "the sidecar ended; last lines:\n{}",
-                self.tail()
-            );
-            anyhow::ensure!(
-                Instant::now() < end,
-                "the metrics never said so: {scrape:?}\n{}",
-                self.tail()
-            );
+            anyhow::ensure!(self.runs(), "the sidecar ended; last lines:\n{}", self.tail());
+            anyhow::ensure!(Instant::now() < end, "the metrics never said so: {scrape:?}\n{}", self.tail());
             // Paces the scrapes; what the test waits for is the condition.
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -157,28 +137,18 @@ pub type Series = (String, BTreeMap<String, String>);
 impl Metrics {
     /// Parses the text format of Prometheus.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
-        let lines = text
-            .lines()
-            .filter(|line| !line.starts_with('#') && !line.trim().is_empty());
-        let series =
-            lines.map(|line| series(line).with_context(|| format!("not a sample: {line}")));
+        let lines = text.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
+        let series = lines.map(|line| series(line).with_context(|| format!("not a sample: {line}")));
         Ok(Self(series.collect::<anyhow::Result<_>>()?))
     }
 
     /// The sum over all series of that name that carry these labels; `None` when there is none.
     pub fn get(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let carries = |found: &BTreeMap<String, String>| {
-            labels
-                .iter()
-                .all(|&(label, value)| found.get(label).is_some_and(|found| found == value))
+            labels.iter().all(|&(label, value)| found.get(label).is_some_and(|found| found == value))
         };
-        let found = self
-            .0
-            .iter()
-            .filter(|((series, found), _)| series == name && carries(found));
-        found
-            .map(|(_, value)| *value)
-            .reduce(|sum, value| sum + value)
+        let found = self.0.iter().filter(|((series, found), _)| series == name && carries(found));
+        found.map(|(_, value)| *value).reduce(|sum, value| sum + value)
     }
 
     /// Like [`Metrics::get`], with 0 for an absent series.

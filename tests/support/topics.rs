@@ -17,19 +17,14 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// A client configuration that comes back quickly after an outage.
 pub fn client(bootstrap: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config
-        .set("bootstrap.servers", bootstrap)
-        .set("reconnect.backoff.max.ms", "200");
+    config.set("bootstrap.servers", bootstrap).set("reconnect.backoff.max.ms", "200");
     config
 }
 
 /// A consumer that is in `group` for its offsets only: it never joins.
 pub fn consumer(bootstrap: &str, group: &str) -> anyhow::Result<BaseConsumer> {
     let mut config = client(bootstrap);
-    config
-        .set("group.id", group)
-        .set("enable.auto.commit", "false")
-        .set("auto.offset.reset", "error");
+    config.set("group.id", group).set("enable.auto.commit", "false").set("auto.offset.reset", "error");
     Ok(config.create()?)
 }
 
@@ -39,9 +34,7 @@ pub fn await_brokers(bootstrap: &str, count: usize, deadline: Duration) -> anyho
     let end = Instant::now() + deadline;
     loop {
         // The fetch itself waits for an answer, which paces this loop.
-        let known = consumer
-            .fetch_metadata(None, Duration::from_secs(1))
-            .map(|metadata| metadata.brokers().len());
+        let known = consumer.fetch_metadata(None, Duration::from_secs(1)).map(|metadata| metadata.brokers().len());
         if known.as_ref().is_ok_and(|known| *known >= count) {
             return Ok(());
         }
@@ -61,9 +54,7 @@ pub fn create(
     for (key, value) in configs {
         topic = topic.set(key, value);
     }
-    let made = admin(bootstrap, async |admin, options| {
-        admin.create_topics([&topic], options).await
-    })?;
+    let made = admin(bootstrap, async |admin, options| admin.create_topics([&topic], options).await)?;
     for result in made {
         result.map_err(|(topic, code)| anyhow::anyhow!("creating {topic}: {code}"))?;
     }
@@ -72,9 +63,7 @@ pub fn create(
 
 /// Deletes a topic.
 pub fn delete(bootstrap: &str, name: &str) -> anyhow::Result<()> {
-    let gone = admin(bootstrap, async |admin, options| {
-        admin.delete_topics(&[name], options).await
-    })?;
+    let gone = admin(bootstrap, async |admin, options| admin.delete_topics(&[name], options).await)?;
     for result in gone {
         result.map_err(|(topic, code)| anyhow::anyhow!("deleting {topic}: {code}"))?;
     }
@@ -84,9 +73,7 @@ pub fn delete(bootstrap: &str, name: &str) -> anyhow::Result<()> {
 /// Makes a topic have `partitions` partitions in all.
 pub fn grow(bootstrap: &str, name: &str, partitions: usize) -> anyhow::Result<()> {
     let more = NewPartitions::new(name, partitions);
-    let grown = admin(bootstrap, async |admin, options| {
-        admin.create_partitions([&more], options).await
-    })?;
+    let grown = admin(bootstrap, async |admin, options| admin.create_partitions([&more], options).await)?;
     for result in grown {
         result.map_err(|(topic, code)| anyhow::anyhow!("growing {topic}: {code}"))?;
     }
@@ -94,17 +81,10 @@ pub fn grow(bootstrap: &str, name: &str, partitions: usize) -> anyhow::Result<()
 }
 
 /// Deletes the records of a partition below `offset`, as retention would.
-pub fn delete_records_before(
-    bootstrap: &str,
-    topic: &str,
-    partition: i32,
-    offset: i64,
-) -> anyhow::Result<()> {
+pub fn delete_records_before(bootstrap: &str, topic: &str, partition: i32, offset: i64) -> anyhow::Result<()> {
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, partition, Offset::Offset(offset))?;
-    let done = admin(bootstrap, async |admin, options| {
-        admin.delete_records(&list, options).await
-    })?;
+    let done = admin(bootstrap, async |admin, options| admin.delete_records(&list, options).await)?;
     for element in done.elements() {
         element.error()?;
     }
@@ -116,11 +96,7 @@ pub fn partitions(bootstrap: &str, topic: &str) -> anyhow::Result<Vec<i32>> {
     let consumer = consumer(bootstrap, "unused")?;
     let metadata = consumer.fetch_metadata(Some(topic), ANSWER)?;
     let found = metadata.topics().first().context("no such topic")?;
-    let mut ids: Vec<i32> = found
-        .partitions()
-        .iter()
-        .map(rdkafka::metadata::MetadataPartition::id)
-        .collect();
+    let mut ids: Vec<i32> = found.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect();
     ids.sort_unstable();
     Ok(ids)
 }
@@ -129,9 +105,7 @@ pub fn partitions(bootstrap: &str, topic: &str) -> anyhow::Result<Vec<i32>> {
 pub fn watermarks(bootstrap: &str, topic: &str) -> anyhow::Result<BTreeMap<i32, (i64, i64)>> {
     let consumer = consumer(bootstrap, "unused")?;
     let ids = partitions(bootstrap, topic)?;
-    ids.into_iter()
-        .map(|id| Ok((id, consumer.fetch_watermarks(topic, id, ANSWER)?)))
-        .collect()
+    ids.into_iter().map(|id| Ok((id, consumer.fetch_watermarks(topic, id, ANSWER)?))).collect()
 }
 
 /// What a group committed for a partition.
@@ -144,41 +118,24 @@ pub struct Committed {
 }
 
 /// Committed offsets of `group` per partition; partitions without one are absent.
-pub fn committed(
-    bootstrap: &str,
-    group: &str,
-    topic: &str,
-) -> anyhow::Result<BTreeMap<i32, Committed>> {
+pub fn committed(bootstrap: &str, group: &str, topic: &str) -> anyhow::Result<BTreeMap<i32, Committed>> {
     let consumer = consumer(bootstrap, group)?;
     let mut list = TopicPartitionList::new();
     for id in partitions(bootstrap, topic)? {
         list.add_partition(topic, id);
     }
     let answer = consumer.committed_offsets(list, ANSWER)?;
-    let known = answer
-        .elements()
-        .into_iter()
-        .filter_map(|element| match element.offset() {
-            Offset::Offset(next) => Some((
-                element.partition(),
-                Committed {
-                    next,
-                    metadata: element.metadata().to_owned(),
-                },
-            )),
-            _ => None,
-        });
+    let known = answer.elements().into_iter().filter_map(|element| match element.offset() {
+        Offset::Offset(next) => {
+            Some((element.partition(), Committed { next, metadata: element.metadata().to_owned() }))
+        }
+        _ => None,
+    });
     Ok(known.collect())
 }
 
 /// Commits an offset in the name of `group`, which must have no members.
-pub fn commit(
-    bootstrap: &str,
-    group: &str,
-    topic: &str,
-    partition: i32,
-    to: &Committed,
-) -> anyhow::Result<()> {
+pub fn commit(bootstrap: &str, group: &str, topic: &str, partition: i32, to: &Committed) -> anyhow::Result<()> {
     let consumer = consumer(bootstrap, group)?;
     let mut list = TopicPartitionList::new();
     let mut element = list.add_partition(topic, partition);
@@ -243,10 +200,7 @@ pub fn read_all(bootstrap: &str, topic: &str) -> anyhow::Result<Vec<Read>> {
 
 fn read(message: &impl Message) -> Read {
     let headers = message.headers().map(|headers| {
-        headers
-            .iter()
-            .map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
-            .collect()
+        headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
     });
     Read {
         partition: message.partition(),
@@ -263,44 +217,27 @@ fn await_leaders(bootstrap: &str, topic: &str, count: usize) -> anyhow::Result<(
     let end = Instant::now() + ANSWER;
     loop {
         let metadata = consumer.fetch_metadata(Some(topic), ANSWER)?;
-        let partitions = metadata
-            .topics()
-            .first()
-            .map(rdkafka::metadata::MetadataTopic::partitions)
-            .unwrap_or_default();
+        let partitions =
+            metadata.topics().first().map(rdkafka::metadata::MetadataTopic::partitions).unwrap_or_default();
         if partitions.len() == count && partitions.iter().all(|partition| partition.leader() >= 0) {
             return Ok(());
         }
-        anyhow::ensure!(
-            Instant::now() < end,
-            "{topic} has no leaders for its {count} partitions"
-        );
+        anyhow::ensure!(Instant::now() < end, "{topic} has no leaders for its {count} partitions");
     }
 }
 
 /// Runs one admin call to its end, also from inside an asynchronous test.
 fn admin<T: Send>(
     bootstrap: &str,
-    call: impl AsyncFnOnce(
-        &AdminClient<DefaultClientContext>,
-        &AdminOptions,
-    ) -> rdkafka::error::KafkaResult<T>
-    + Send,
+    call: impl AsyncFnOnce(&AdminClient<DefaultClientContext>, &AdminOptions) -> rdkafka::error::KafkaResult<T> + Send,
 ) -> anyhow::Result<T> {
     let client: AdminClient<DefaultClientContext> = client(bootstrap).create()?;
-    let options = AdminOptions::new()
-        .operation_timeout(Some(ANSWER))
-        .request_timeout(Some(ANSWER));
+    let options = AdminOptions::new().operation_timeout(Some(ANSWER)).request_timeout(Some(ANSWER));
     std::thread::scope(|scope| {
         let run = || -> anyhow::Result<T> {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             Ok(runtime.block_on(call(&client, &options))?)
         };
-        scope
-            .spawn(run)
-            .join()
-            .map_err(|_| anyhow::anyhow!("an admin call panicked"))?
+        scope.spawn(run).join().map_err(|_| anyhow::anyhow!("an admin call panicked"))?
     })
 }

@@ -24,7 +24,7 @@ pub use line::HttpLine;
 pub use target::{AppTarget, Transport};
 
 use crate::domain::identity::WireId;
-use crate::domain::record::Topic;
+use crate::domain::record::{Record, Topic};
 use crate::ports::{App, Lookup};
 use contract::Contract;
 use stream::Dialer;
@@ -95,8 +95,16 @@ impl App for HttpApp {
         HttpLine::new(Arc::clone(&self.0))
     }
 
+    fn fits(&self, record: &Record, id: &WireId) -> Result<(), String> {
+        contract::fits(record, id)
+    }
+
     async fn ready(&self) -> Result<(), String> {
         ask::ready(&self.0).await
+    }
+
+    async fn still_ready(&self) -> Result<(), String> {
+        if self.0.ready.is_some() { ask::ready(&self.0).await } else { Ok(()) }
     }
 
     async fn look_up(&self, topic: &Topic, id: &WireId) -> Lookup {

@@ -2,6 +2,9 @@
 
 pub mod memory;
 pub mod redis;
+mod store;
+
+pub use store::Store;
 
 #[cfg(test)]
 use crate as once;

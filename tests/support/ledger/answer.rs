@@ -11,11 +11,7 @@ pub struct Answer {
 }
 
 pub(super) enum What {
-    Respond {
-        status: u16,
-        headers: Vec<(String, String)>,
-        body: Vec<u8>,
-    },
+    Respond { status: u16, headers: Vec<(String, String)>, body: Vec<u8> },
     Raw(Vec<u8>),
     Endless,
     Reset,
@@ -24,20 +20,12 @@ pub(super) enum What {
 
 impl Answer {
     fn new(what: What, applies: bool) -> Self {
-        Self {
-            what,
-            applies,
-            hold: None,
-        }
+        Self { what, applies, hold: None }
     }
 
     /// A status with an empty body; a 2xx applies the effect, anything else does not.
     pub fn status(status: u16) -> Self {
-        let what = What::Respond {
-            status,
-            headers: Vec::new(),
-            body: Vec::new(),
-        };
+        let what = What::Respond { status, headers: Vec::new(), body: Vec::new() };
         Self::new(what, (200..300).contains(&status))
     }
 

@@ -104,11 +104,8 @@ pub(super) fn tls_config(files: &Certificates) -> anyhow::Result<ServerConfig> {
     let certificate = CertificateDer::from_pem_file(&files.cert)?;
     let key = PrivateKeyDer::from_pem_file(&files.key)?;
     let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-    let config =
-        ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(config
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)?)
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(config.with_no_client_auth().with_single_cert(vec![certificate], key)?)
 }
 
 /// A stream that can be made to end with a reset instead of a close.
@@ -152,20 +149,13 @@ enum Framing {
 impl<S: Wire> Connection<S> {
     fn new(stream: S, shared: Arc<Shared>) -> Self {
         let number = shared.connections.fetch_add(1, Ordering::Relaxed);
-        Self {
-            stream,
-            buffer: Vec::with_capacity(4096),
-            number,
-            shared,
-        }
+        Self { stream, buffer: Vec::with_capacity(4096), number, shared }
     }
 
     /// Serves requests one after another until either side ends the connection.
     async fn run(mut self) -> io::Result<()> {
         while let Some(request) = self.read_request().await? {
-            let last = request
-                .header("Connection")
-                .is_some_and(|value| value.eq_ignore_ascii_case("close"));
+            let last = request.header("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
             let answer = self.shared.handle(request).await;
             if !self.write(answer).await? || last {
                 break;
@@ -235,14 +225,8 @@ impl<S: Wire> Connection<S> {
     /// Answers; false when the connection ends with it.
     async fn write(&mut self, answer: Answer) -> io::Result<bool> {
         match answer.what {
-            What::Respond {
-                status,
-                headers,
-                body,
-            } => {
-                self.stream
-                    .write_all(&respond(status, &headers, &body))
-                    .await?;
+            What::Respond { status, headers, body } => {
+                self.stream.write_all(&respond(status, &headers, &body)).await?;
                 return Ok(true);
             }
             What::Raw(bytes) => {
@@ -250,9 +234,7 @@ impl<S: Wire> Connection<S> {
                 self.stream.shutdown().await?;
             }
             What::Endless => {
-                self.stream
-                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10737418240\r\n\r\n")
-                    .await?;
+                self.stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10737418240\r\n\r\n").await?;
                 loop {
                     self.stream.write_all(&[b'.'; 8192]).await?;
                 }
@@ -286,12 +268,7 @@ fn parse(buffer: &[u8], connection: u64) -> io::Result<Option<Head>> {
     let httparse::Status::Complete(length) = parsed.parse(buffer).map_err(io::Error::other)? else {
         return Ok(None);
     };
-    let find = |name: &str| {
-        parsed
-            .headers
-            .iter()
-            .find(|header| header.name.eq_ignore_ascii_case(name))
-    };
+    let find = |name: &str| parsed.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
     let body = match (find("transfer-encoding"), find("content-length")) {
         (Some(_), _) => Framing::Chunked,
         (None, Some(header)) => {
@@ -300,10 +277,7 @@ fn parse(buffer: &[u8], connection: u64) -> io::Result<Option<Head>> {
         }
         (None, None) => Framing::Length(0),
     };
-    let pairs = parsed
-        .headers
-        .iter()
-        .map(|header| (header.name.as_bytes().to_vec(), header.value.to_vec()));
+    let pairs = parsed.headers.iter().map(|header| (header.name.as_bytes().to_vec(), header.value.to_vec()));
     let request = Request {
         method: parsed.method.unwrap_or_default().to_owned(),
         path: parsed.path.unwrap_or_default().to_owned(),
@@ -313,9 +287,5 @@ fn parse(buffer: &[u8], connection: u64) -> io::Result<Option<Head>> {
         wall: SystemTime::now(),
         connection,
     };
-    Ok(Some(Head {
-        request,
-        length,
-        body,
-    }))
+    Ok(Some(Head { request, length, body }))
 }

@@ -38,10 +38,7 @@ pub struct Request {
 impl Request {
     /// Value of the first header of that name (in any case), as text.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let found = self
-            .headers
-            .iter()
-            .find(|(header, _)| header.eq_ignore_ascii_case(name.as_bytes()))?;
+        let found = self.headers.iter().find(|(header, _)| header.eq_ignore_ascii_case(name.as_bytes()))?;
         std::str::from_utf8(&found.1).ok()
     }
 
@@ -62,17 +59,12 @@ impl Request {
 
     /// Partition and offset.
     pub fn position(&self) -> Option<(i32, i64)> {
-        Some((
-            self.header("Kafka-Partition")?.parse().ok()?,
-            self.header("Kafka-Offset")?.parse().ok()?,
-        ))
+        Some((self.header("Kafka-Partition")?.parse().ok()?, self.header("Kafka-Offset")?.parse().ok()?))
     }
 
     /// `Once-Attempt`; 0 without one.
     pub fn attempt(&self) -> u64 {
-        self.header("Once-Attempt")
-            .and_then(|value| value.parse().ok())
-            .unwrap_or(0)
+        self.header("Once-Attempt").and_then(|value| value.parse().ok()).unwrap_or(0)
     }
 
     /// Whether it says `possible-repeat`.
@@ -111,12 +103,8 @@ pub fn percent_decoded(text: &str) -> Vec<u8> {
     let mut rest = text.as_bytes();
     let mut decoded = Vec::with_capacity(rest.len());
     while let Some((&byte, after)) = rest.split_first() {
-        let pair = after
-            .get(..2)
-            .and_then(|pair| std::str::from_utf8(pair).ok());
-        let value = pair
-            .filter(|_| byte == b'%')
-            .and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        let pair = after.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
+        let value = pair.filter(|_| byte == b'%').and_then(|pair| u8::from_str_radix(pair, 16).ok());
         decoded.push(value.unwrap_or(byte));
         rest = if value.is_some() { &after[2..] } else { after };
     }

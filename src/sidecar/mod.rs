@@ -1,0 +1,188 @@
+//! The wiring, and the only place that knows both sides: settings become neighbours, neighbours a running sidecar.
+//!
+//! Three threads: `kafka` polls, `core` runs the pipeline with Redis and HTTP on one runtime, `admin` answers operators.
+
+mod neighbours;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, oneshot};
+
+pub use neighbours::{app, memory, redis_config};
+
+use crate::adapters::admin::{AdminDeps, AdminServer};
+use crate::adapters::app::HttpApp;
+use crate::adapters::claims::Store;
+use crate::adapters::claims::memory::Memory;
+use crate::adapters::kafka::{KafkaDeadLetters, KafkaLog};
+use crate::domain::time::Moment;
+use crate::pipeline::{Clock, Identifier, Neighbours, Pipeline, Stopped};
+use crate::ports::HeldBytes;
+use crate::settings::Settings;
+use crate::telemetry::{Loop, Metrics, Pulses, StatusBoard};
+
+/// Batches of records between the Kafka thread and the pipeline. Few: what waits here is held in memory.
+const HANDED_OVER: usize = 4;
+
+/// Operations of operators that wait at once.
+const OPERATIONS: usize = 16;
+
+/// Why a sidecar did not start, or ended other than as asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// Settings, a port in use, or a neighbour that refuses us for good: exit code 2.
+    #[error("{0}")]
+    Refused(String),
+    /// Anything else: exit code 1.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Failure {
+    /// The exit code of the process.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Refused(_) => 2,
+            Self::Failed(_) => 1,
+        }
+    }
+}
+
+/// A running sidecar.
+pub struct Sidecar {
+    admin_addr: SocketAddr,
+    admin: AdminServer,
+    core: JoinHandle<Result<(), Stopped>>,
+    metrics: Arc<Metrics>,
+}
+
+/// Asks a sidecar to end.
+#[derive(Debug)]
+pub struct Stop(oneshot::Sender<()>);
+
+impl Stop {
+    /// Finish what is open, give back the rest, leave the group.
+    pub fn gracefully(self) {
+        let _ = self.0.send(()); // it may have ended by itself
+    }
+}
+
+impl Sidecar {
+    /// Starts all threads. `memory`: the store for `memory:`, shared with other sidecars of this process.
+    pub fn start(settings: &Settings, memory: Option<Memory>) -> Result<(Self, Stop), Failure> {
+        let refused = |error: &dyn std::fmt::Display| Failure::Refused(error.to_string());
+        let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
+        let metrics = Arc::new(Metrics::new().map_err(|error| failed(&error))?);
+        let (board, pulses) = (Arc::new(StatusBoard::default()), Arc::new(Pulses::default()));
+        let (operations, operated) = mpsc::channel(OPERATIONS);
+        let clock = process_clock();
+        let deps = AdminDeps {
+            metrics: Arc::clone(&metrics),
+            board: Arc::clone(&board),
+            pulses: Arc::clone(&pulses),
+            operations,
+            clock: Arc::clone(&clock),
+        };
+        let app = neighbours::app(settings).map_err(|error| refused(&format!("{error:#}")))?;
+        let (admin_addr, admin) = AdminServer::start(settings.operating.admin_addr, deps)
+            .map_err(|error| Failure::Refused(format!("ONCE_ADMIN_ADDR: {error:#}")))?;
+        let (intake, taken_in) = mpsc::channel(HANDED_OVER);
+        let (log, commands) = mpsc::unbounded_channel();
+        let held = Arc::new(HeldBytes::default());
+        let beat = Arc::clone(&pulses);
+        let pulse = move || beat.beat(Loop::Kafka, clock());
+        KafkaLog::start(neighbours::kafka(settings), intake, commands, Arc::clone(&held), pulse)
+            .map_err(|error| refused(&error))?;
+        let parts = Parts {
+            settings: settings.clone(),
+            memory,
+            app,
+            letters: neighbours::letters(settings),
+            intake: taken_in,
+            log,
+            operations: operated,
+            held,
+            metrics: Arc::clone(&metrics),
+            board,
+            pulses,
+        };
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("core".to_owned());
+        let core = thread.spawn(move || parts.run(stopped)).map_err(|error| failed(&error))?;
+        Ok((Self { admin_addr, admin, core, metrics }, Stop(stop)))
+    }
+
+    /// Where the admin server listens.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin_addr
+    }
+
+    /// What operators see.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Waits until it has ended, as asked or because it cannot go on.
+    pub fn wait(self) -> Result<(), Failure> {
+        let ended = self.core.join();
+        self.admin.stop();
+        match ended {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(stopped @ Stopped::Refused(_))) => Err(Failure::Refused(stopped.to_string())),
+            Ok(Err(stopped @ Stopped::Log(_))) => Err(Failure::Failed(stopped.to_string())),
+            Err(_) => Err(Failure::Failed("the core thread panicked".to_owned())),
+        }
+    }
+}
+
+/// Everything the core thread takes with it.
+struct Parts {
+    settings: Settings,
+    memory: Option<Memory>,
+    app: HttpApp,
+    letters: Option<KafkaDeadLetters>,
+    intake: mpsc::Receiver<crate::ports::Intake>,
+    log: mpsc::UnboundedSender<crate::ports::LogCommand>,
+    operations: mpsc::Receiver<crate::ports::Operation>,
+    held: Arc<HeldBytes>,
+    metrics: Arc<Metrics>,
+    board: Arc<StatusBoard>,
+    pulses: Arc<Pulses>,
+}
+
+impl Parts {
+    fn run(self, stop: oneshot::Receiver<()>) -> Result<(), Stopped> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Stopped::Log(format!("the runtime cannot be built: {error}")))?;
+        runtime.block_on(async move {
+            let claims = match self.memory {
+                Some(memory) => Store::memory(memory),
+                None => neighbours::store(&self.settings).map_err(|error| Stopped::Refused(error.to_string()))?,
+            };
+            let neighbours = Neighbours {
+                claims,
+                app: self.app,
+                letters: self.letters,
+                intake: self.intake,
+                log: self.log,
+                operations: self.operations,
+                held: self.held,
+                metrics: self.metrics,
+                board: self.board,
+                pulses: self.pulses,
+            };
+            let delivery = &self.settings.delivery;
+            let identifier = Identifier::new(delivery.message_id.clone(), self.settings.redis.namespace.clone());
+            let (rules, limits) = (neighbours::rules(&self.settings), neighbours::limits(&self.settings));
+            Pipeline::new(neighbours, rules, limits, identifier, Clock::of_host()).run(stop).await
+        })
+    }
+}
+
+/// Moments since the process began to count, for loops that live on different threads.
+fn process_clock() -> Arc<dyn Fn() -> Moment + Send + Sync> {
+    let started = std::time::Instant::now();
+    Arc::new(move || Moment(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX)))
+}

@@ -1,0 +1,170 @@
+//! Settings in, adapters' own configurations out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::adapters::app::{AppConfig, AppTarget, HttpApp, Transport as AppTransport};
+use crate::adapters::claims::Store;
+use crate::adapters::claims::memory::Memory;
+use crate::adapters::claims::redis::{Address, RedisClaims, RedisConfig, TlsConfig, Topology};
+use crate::adapters::kafka::{DeadLetterConfig, KafkaConfig, KafkaDeadLetters, Start};
+use crate::domain::life::Rules;
+use crate::domain::retry::RetryPolicy;
+use crate::domain::time::Moment;
+use crate::pipeline::Limits;
+use crate::ports::StoreError;
+use crate::settings::{self, Access, AppUrl, Node, Reach, SecretString, Settings, Topics, Transport};
+
+/// An app that closes idle connections after 5 s (Node's default) must never be written to while it closes.
+const IDLE_LIMIT: Duration = Duration::from_secs(4);
+
+/// How long one connection to the app may take to open; the attempt's own timeout bounds it too.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How much longer the log waits for a drained partition than the drain itself may take.
+const REVOKE_SLACK: Duration = Duration::from_secs(5);
+
+/// Between two looks at another session's claim, at most.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// What the Kafka consumer is told.
+pub(super) fn kafka(settings: &Settings) -> KafkaConfig {
+    let topics = match &settings.kafka.topics {
+        Topics::List(names) => names.clone(),
+        Topics::Pattern(pattern) => vec![pattern.to_string()],
+    };
+    KafkaConfig {
+        brokers: settings.kafka.connection.brokers.clone(),
+        topics,
+        group: settings.kafka.group.clone(),
+        properties: owned(settings.kafka.consumer_properties()),
+        start: match settings.kafka.start {
+            settings::Start::Earliest => Start::Earliest,
+            settings::Start::Latest => Start::Latest,
+        },
+        max_open: u64::from(settings.delivery.max_open_records),
+        max_held: settings.delivery.max_held_bytes,
+        revoke_deadline: settings.operating.drain_timeout + REVOKE_SLACK,
+    }
+}
+
+/// The dead-letter topic, if one is set.
+pub(super) fn letters(settings: &Settings) -> Option<KafkaDeadLetters> {
+    let topic = settings.delivery.dead_letter_topic.clone()?;
+    let brokers = settings.kafka.connection.brokers.clone();
+    let properties = owned(settings.kafka.producer_properties());
+    Some(KafkaDeadLetters::new(DeadLetterConfig { brokers, properties, topic }))
+}
+
+fn owned<'a>(properties: impl Iterator<Item = (&'static str, &'a str)>) -> BTreeMap<String, String> {
+    properties.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// The store that the settings name. Redis connects in the background: being away is no error.
+pub(super) fn store(settings: &Settings) -> Result<Store, StoreError> {
+    let reach = &settings.redis.reach;
+    match redis_config(reach, &settings.redis.namespace) {
+        Some(config) => Ok(Store::redis(RedisClaims::start(&config)?, reach.allow_eviction)),
+        None => {
+            tracing::warn!("the store is this process' memory: everything it knows is forgotten at exit");
+            Ok(Store::memory(memory()))
+        }
+    }
+}
+
+/// A store in this process' memory, by this host's clock.
+pub fn memory() -> Memory {
+    let started = tokio::time::Instant::now();
+    let now = move || Moment(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
+    Memory::new(Arc::new(now), rand::random())
+}
+
+/// How to reach Redis; `None`: the store is this process' memory.
+pub fn redis_config(reach: &Reach, namespace: &str) -> Option<RedisConfig> {
+    let address = |node: &Node| Address { host: node.host.clone(), port: node.port };
+    let addresses = |nodes: &[Node]| nodes.iter().map(address).collect();
+    let (topology, db, access) = match &reach.store {
+        settings::Store::Memory => return None,
+        settings::Store::Single { node, db, access } => (Topology::Single(address(node)), *db, access),
+        settings::Store::Sentinel { sentinels, master, db, access } => {
+            (Topology::Sentinel { nodes: addresses(sentinels), master: master.clone() }, *db, access)
+        }
+        settings::Store::Cluster { nodes, access } => (Topology::Cluster { nodes: addresses(nodes) }, 0, access),
+    };
+    Some(RedisConfig {
+        topology,
+        tls: tls(reach, access),
+        user: access.username.as_ref().map(plain),
+        password: access.password.as_ref().map(plain),
+        db: i64::from(db),
+        timeout: reach.timeout,
+        namespace: namespace.to_owned(),
+    })
+}
+
+fn tls(reach: &Reach, access: &Access) -> Option<TlsConfig> {
+    let bytes = |secret: &SecretString| secret.expose().as_bytes().to_vec();
+    access.tls.then(|| TlsConfig {
+        ca: reach.ca.as_ref().map(bytes),
+        cert: reach.identity.as_ref().map(|identity| bytes(&identity.cert)),
+        key: reach.identity.as_ref().map(|identity| bytes(&identity.key)),
+    })
+}
+
+fn plain(secret: &SecretString) -> String {
+    secret.expose().clone()
+}
+
+/// The app, over HTTP.
+pub fn app(settings: &Settings) -> anyhow::Result<HttpApp> {
+    let app = &settings.app;
+    HttpApp::new(&AppConfig {
+        url: target(&app.url),
+        lookup: app.lookup_url.as_ref().map(target),
+        ready: app.ready_url.as_ref().map(target),
+        ca: app.ca.as_ref().map(|ca| ca.expose().as_bytes().to_vec()),
+        connect_timeout: CONNECT_TIMEOUT,
+        timeout: app.timeout,
+        idle_limit: IDLE_LIMIT,
+        clock: SystemTime::now,
+    })
+}
+
+fn target(url: &AppUrl) -> AppTarget {
+    let transport = match &url.transport {
+        Transport::Tcp { host, port, tls } => AppTransport::Tcp { host: host.clone(), port: *port, tls: *tls },
+        Transport::Unix { path } => AppTransport::Unix { path: path.clone() },
+    };
+    AppTarget { transport, path: url.path_template.clone() }
+}
+
+/// What is the same for every record.
+pub(super) fn rules(settings: &Settings) -> Rules {
+    let delivery = &settings.delivery;
+    Rules {
+        app_timeout: settings.app.timeout,
+        retry: RetryPolicy {
+            attempts: delivery.retry_attempts,
+            backoff: delivery.retry_backoff,
+            backoff_max: delivery.retry_backoff_max,
+        },
+        in_doubt: delivery.in_doubt,
+        id_reuse: delivery.id_reuse,
+        dead_letters: delivery.dead_letter_topic.is_some(),
+        longest_wait: LONGEST_WAIT,
+    }
+}
+
+/// How much of everything.
+pub(super) fn limits(settings: &Settings) -> Limits {
+    Limits {
+        ordering: settings.delivery.ordering,
+        max_in_flight: settings.delivery.max_in_flight as usize,
+        max_message_bytes: settings.delivery.max_message_bytes,
+        dedup_window: settings.redis.dedup_window,
+        lease: settings.redis.lease,
+        commit_interval: settings.operating.commit_interval,
+        drain_timeout: settings.operating.drain_timeout,
+    }
+}
