@@ -16,7 +16,7 @@ test: install ## Install what the tests need and run everything
 	cargo test --locked; status=$$?; tests/skipped; exit $$status
 
 bench: install ## Measure against bare loops on real Kafka and Redis
-	cargo bench --locked
+	cargo bench --locked --bench sidecar
 
 install: ## Install what the tests need (Debian packages, Kafka's jars, helm); quick when all is there
 	@tests/install

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::plan::{IN_FLIGHT, PARTITIONS};
 use crate::support::process::Start;
-use crate::support::{Process, Sidecar, Signal};
+use crate::support::{Process, Sidecar};
 use crate::usage;
 use crate::world::World;
 
