@@ -150,9 +150,9 @@ fn header<'a>(record: &'a Record, name: &str) -> Result<Option<&'a [u8]>, IdErro
 const CE_PREFIX: &str = "ce:";
 const POSITION_PREFIX: &str = "position:";
 
-/// What is encoded in a URL besides what is encoded everywhere: what would end the ID there (`/ ? #` in a path,
-/// `& +` in a query) and what no URL may hold. Decoding gives the same bytes.
-const URL_ONLY: &[u8] = b"/?#&+\"<>`";
+/// What is encoded in a URL besides what is encoded everywhere: `%` itself, what would end the ID there (`/ ? #` in a
+/// path, `& + ;` in a query or a parameter), and what no URL may hold.
+const URL_ONLY: &[u8] = b"%/?#&+;\"<>\\^`{|}";
 
 /// A message ID as it stands on the wire: printable ASCII, everything else percent-encoded.
 ///
@@ -184,18 +184,10 @@ impl WireId {
         &self.0
     }
 
-    /// The form that stands in a URL, in its path or its query.
-    ///
-    /// It is for asking, not for telling apart: `#` within and between the parts of a `CloudEvent` look the same in it.
+    /// The form that stands in a URL, in its path or its query: an app that decodes it once holds exactly what
+    /// `Idempotency-Key` said, so that what it has stored is found again.
     pub fn in_url(&self) -> String {
-        let mut url = String::with_capacity(self.0.len());
-        for part in self.0.split_inclusive('%') {
-            // Each part but the last ends in the `%` of an escape that stands already.
-            let (text, escape) = part.strip_suffix('%').map_or((part, ""), |text| (text, "%"));
-            url.push_str(&percent_encode(text.as_bytes(), |byte| !URL_ONLY.contains(&byte)));
-            url.push_str(escape);
-        }
-        url
+        percent_encode(self.0.as_bytes(), |byte| !URL_ONLY.contains(&byte))
     }
 
     /// Reads a wire form back, for people and dead letters: bytes that should be encoded and are not stand for

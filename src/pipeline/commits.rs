@@ -36,7 +36,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     /// Begins partitions once there is a session. A group that had committed nothing commits its start first, so that
     /// the history stands beside an offset before anything is forwarded.
     fn begin_partitions(&mut self) {
-        if self.leases.live(self.now.moment).is_none() {
+        if self.homes.all_run() || self.leases.live(self.now.moment).is_none() {
             return;
         }
         let Some(history) = self.leases.history.clone() else { return };

@@ -167,17 +167,18 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
 
     /// Moves partitions on their way out, and the drain as a whole, as far as they can go now.
     pub(super) fn progress_drains(&mut self) {
-        for index in self.homes.indices() {
-            self.progress_home(index);
+        if !self.homes.all_run() {
+            for index in self.homes.indices() {
+                self.progress_home(index);
+            }
         }
         self.progress_leaving();
     }
 
     fn progress_home(&mut self, index: u32) {
-        let Some(phase) = self.homes.get(index).map(|home| home.phase) else { return };
+        let Some((phase, open)) = self.homes.get(index).map(|home| (home.phase, home.open > 0)) else { return };
         match phase {
             Phase::Leaving { until } => {
-                let open = !self.table.tokens(|entry| entry.home == Some(index)).is_empty();
                 let late = self.now.moment >= until;
                 if open && late {
                     self.cut_off(index);

@@ -226,9 +226,11 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             self.couriers.cancel(&*self.app, courier, &self.reports.0);
         }
         self.count_end(&entry, end);
-        if let Some(home) = entry.home.and_then(|index| self.homes.get_mut(index)).filter(|_| end != End::Released) {
-            let passed = home.low_water.settle(entry.slot);
-            home.window.passed(passed);
+        if let Some(home) = entry.home.and_then(|index| self.homes.get_mut(index)) {
+            home.open -= 1;
+            if end != End::Released {
+                home.window.passed(home.low_water.settle(entry.slot));
+            }
         }
         if let Some(next) = entry.id.as_ref().and_then(|(id, _)| self.table.leave_id(*id, token)) {
             self.live(next, Event::TwinEnded);

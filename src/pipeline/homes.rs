@@ -47,6 +47,8 @@ pub(super) struct Home {
     /// The start is not committed again before this.
     pub(super) start_after: Moment,
     pub(super) committing: Option<NextOffset>,
+    /// Its records that are open in this process.
+    pub(super) open: usize,
     /// Where the log ends, as far as we know.
     pub(super) end: NextOffset,
     /// Records below this may have been handled by a past that the store has forgotten.
@@ -84,6 +86,7 @@ impl Homes {
             committed_at_start: assigned.committed,
             start_after: Moment(0),
             committing: None,
+            open: 0,
             end: assigned.log_end,
             doubt_below: None,
             bound: false,
@@ -118,6 +121,11 @@ impl Homes {
 
     pub(super) fn is_empty(&self) -> bool {
         self.homes.is_empty()
+    }
+
+    /// Whether no partition is on its way in or out: by far the most common.
+    pub(super) fn all_run(&self) -> bool {
+        self.homes.values().all(|home| home.phase == Phase::Running)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Home> {

@@ -100,6 +100,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             home.window.passed(1);
             return false;
         };
+        home.open += 1;
         let lane = lane_key(self.limits.ordering, home.topic_index, record.position().partition, record.key());
         let in_doubt = home.doubt_below.is_some_and(|below| below.is_above(record.position().offset));
         let known = self.known(&record);

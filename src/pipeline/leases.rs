@@ -195,7 +195,14 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     /// Compares the sentinel that came with a batch: gone or another means that everything was forgotten.
     pub(super) fn sentinel_seen(&mut self, sentinel: Option<&str>) {
         let same = self.leases.history.as_ref().is_none_or(|known| Some(known.sentinel.as_str()) == sentinel);
-        if same || std::mem::replace(&mut self.leases.asking_history, true) {
+        if !same {
+            self.ask_history();
+        }
+    }
+
+    /// Asks for the whole history, one question at a time.
+    fn ask_history(&mut self) {
+        if std::mem::replace(&mut self.leases.asking_history, true) {
             return;
         }
         let (claims, reports) = (Arc::clone(&self.claims), self.reports.0.clone());
@@ -244,6 +251,9 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         if up {
             tracing::info!("redis answers");
             self.unpause_all(PauseReason::StoreUnavailable);
+            if self.leases.history.is_some() {
+                self.ask_history(); // it was away: another primary may answer now
+            }
         } else {
             tracing::warn!(error = %why, "redis is unavailable; intake pauses");
             self.pause_all(PauseReason::StoreUnavailable, why.to_owned());

@@ -107,6 +107,15 @@ pub enum Stopped {
     Refused(String),
 }
 
+/// How the process shall end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Finish what is open, give back the rest, commit, leave the group.
+    Drained,
+    /// At once, as a crash would: nothing is finished, given back or committed. For demonstrations and tests.
+    Aborted,
+}
+
 /// One outcome of work that took time. Bounded by the work that is open.
 #[derive(Debug)]
 enum Report {
@@ -124,7 +133,7 @@ enum Action {
     Intake(Option<Intake>),
     Reports(Vec<Report>),
     Operation(Operation),
-    Shutdown,
+    Shutdown(Ending),
     Time,
 }
 
@@ -224,12 +233,18 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     }
 
     /// Runs until `shutdown` asks for the end and everything open is finished or given back, or until it cannot go on.
-    pub async fn run(mut self, mut shutdown: oneshot::Receiver<()>) -> Result<(), Stopped> {
+    ///
+    /// Dropping the other end of `shutdown` asks for a drained end too.
+    pub async fn run(mut self, mut shutdown: oneshot::Receiver<Ending>) -> Result<(), Stopped> {
         self.start();
         let mut asked = false;
         while !self.drain.has_left() && self.stopped.is_none() {
             let action = self.wait(&mut shutdown, asked).await;
-            asked |= matches!(action, Action::Shutdown);
+            match action {
+                Action::Shutdown(Ending::Aborted) => return Ok(()),
+                Action::Shutdown(Ending::Drained) => asked = true,
+                _ => {}
+            }
             self.now = self.clock.now();
             self.pulses.beat(Loop::Pipeline, self.now.moment);
             self.apply(action);
@@ -239,13 +254,13 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     }
 
     /// Only waits. At most one thing happened when it returns, or a time has come.
-    async fn wait(&mut self, shutdown: &mut oneshot::Receiver<()>, asked: bool) -> Action {
+    async fn wait(&mut self, shutdown: &mut oneshot::Receiver<Ending>, asked: bool) -> Action {
         let next = self.clock.instant(self.next_time());
         let hungry = self.intake_open && self.has_appetite();
         let mut reports = Vec::new();
         tokio::select! {
             biased;
-            _ = shutdown, if !asked => Action::Shutdown,
+            ending = shutdown, if !asked => Action::Shutdown(ending.unwrap_or(Ending::Drained)),
             Some(operation) = self.operations.recv() => Action::Operation(operation),
             count = self.reports.1.recv_many(&mut reports, REPORTS) => {
                 debug_assert!(count > 0, "the pipeline holds a sender itself");
@@ -263,7 +278,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             Action::Intake(None) => self.log_closed(),
             Action::Reports(reports) => reports.into_iter().for_each(|report| self.hear(report)),
             Action::Operation(operation) => self.operate(operation),
-            Action::Shutdown => self.shut_down(),
+            Action::Shutdown(_) => self.shut_down(),
             Action::Time => {}
         }
     }

@@ -18,7 +18,7 @@ use crate::adapters::claims::Store;
 use crate::adapters::claims::memory::Memory;
 use crate::adapters::kafka::{KafkaDeadLetters, KafkaLog};
 use crate::domain::time::Moment;
-use crate::pipeline::{Clock, Identifier, Neighbours, Pipeline, Stopped};
+use crate::pipeline::{Clock, Ending, Identifier, Neighbours, Pipeline, Stopped};
 use crate::ports::HeldBytes;
 use crate::settings::Settings;
 use crate::telemetry::{Loop, Metrics, Pulses, StatusBoard};
@@ -60,12 +60,17 @@ pub struct Sidecar {
 
 /// Asks a sidecar to end.
 #[derive(Debug)]
-pub struct Stop(oneshot::Sender<()>);
+pub struct Stop(oneshot::Sender<Ending>);
 
 impl Stop {
     /// Finish what is open, give back the rest, leave the group.
     pub fn gracefully(self) {
-        let _ = self.0.send(()); // it may have ended by itself
+        let _ = self.0.send(Ending::Drained); // it may have ended by itself
+    }
+
+    /// End at once, as a crash would. For the demo.
+    pub fn abort(self) {
+        let _ = self.0.send(Ending::Aborted); // it may have ended by itself
     }
 }
 
@@ -153,7 +158,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn run(self, stop: oneshot::Receiver<()>) -> Result<(), Stopped> {
+    fn run(self, stop: oneshot::Receiver<Ending>) -> Result<(), Stopped> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Stopped::Log(format!("the runtime cannot be built: {error}")))?;
         runtime.block_on(async move {

@@ -5,3 +5,5 @@ mod support;
 
 mod components;
 mod ledger_app;
+mod main_job;
+mod scene;

@@ -141,7 +141,8 @@ impl Server {
         self.dir.path().join("log")
     }
 
-    fn connection(&self) -> redis::RedisResult<redis::Connection> {
+    /// A connection of its own, without a password.
+    pub fn connection(&self) -> redis::RedisResult<redis::Connection> {
         let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port))?;
         client.get_connection_with_timeout(Duration::from_secs(5))
     }

@@ -23,10 +23,6 @@ pub(super) const CLOUD_EVENT: Stays = Stays::visible_without(b"%\"");
 /// Text of our own in a URL (a topic): the unreserved characters of RFC 3986.
 pub(super) const URL_TEXT: Stays = Stays::alphanumeric_and(b"-._~");
 
-/// A message ID in a URL. It is percent-encoded already, so `%` stays; what would end a path segment or a query's
-/// parameter goes (`/ ? # & + ;`), and what no URL may hold.
-pub(super) const URL_ID: Stays = Stays::visible_without(b"/?#&+;\"<>\\^`{|}");
-
 impl Stays {
     const fn alphanumeric_and(others: &[u8]) -> Self {
         Self([false; 256])

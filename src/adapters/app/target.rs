@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail, ensure};
 use hyper::Uri;
 use hyper::header::HeaderValue;
 
-use super::encoding::{URL_ID, URL_TEXT};
+use super::encoding::URL_TEXT;
 use crate::domain::identity::WireId;
 
 /// What a connection runs over.
@@ -84,7 +84,7 @@ impl Target {
             match piece {
                 Piece::Text(text) => path.extend_from_slice(text.as_bytes()),
                 Piece::Topic => URL_TEXT.encode(topic.as_bytes(), &mut path),
-                Piece::Id => URL_ID.encode(id.map_or(&[][..], |id| id.0.as_bytes()), &mut path),
+                Piece::Id => path.extend(id.map(WireId::in_url).unwrap_or_default().into_bytes()),
             }
         }
         Uri::try_from(path).map_err(|error| format!("the path of the app's url: {error}"))
@@ -142,7 +142,7 @@ mod tests {
             ("/", "x", "/"),
             ("/in/{topic}", "x", "/in/orders.v1"),
             ("/seen/{topic}/{id}", "position:t/0/1/2", "/seen/orders.v1/position:t%2F0%2F1%2F2"),
-            ("/seen?id={id}&t={topic}", "a%20b&c+d?e#f", "/seen?id=a%20b%26c%2Bd%3Fe%23f&t=orders.v1"),
+            ("/seen?id={id}&t={topic}", "a%20b&c+d?e#f", "/seen?id=a%2520b%26c%2Bd%3Fe%23f&t=orders.v1"),
             ("/seen/{id}", "{\"a\":<1>}\\^`|;", "/seen/%7B%22a%22:%3C1%3E%7D%5C%5E%60%7C%3B"),
         ] {
             let target = Target::new(&AppTarget { transport: tcp("h", 1, false), path: path.to_owned() }).unwrap();

@@ -1,14 +1,19 @@
-//! Commits: the list that is sent, and what its answer means.
+//! Commits: sent in order, beside the polling, and what their answers mean.
 
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::context::Context;
 use crate::domain::reasons::CommitResult;
 use crate::domain::record::{NextOffset, TopicPartition};
 use crate::ports::Commit;
 
 /// The list for the client. Its offsets are the next ones to read, as Kafka wants them.
-pub(super) fn list(commits: &[Commit]) -> KafkaResult<TopicPartitionList> {
+fn list(commits: &[Commit]) -> KafkaResult<TopicPartitionList> {
     let mut list = TopicPartitionList::with_capacity(commits.len());
     for commit in commits {
         let mut element = list.add_partition(&commit.partition.topic, commit.partition.partition);
@@ -18,43 +23,91 @@ pub(super) fn list(commits: &[Commit]) -> KafkaResult<TopicPartitionList> {
     Ok(list)
 }
 
-/// What an answered commit held, with the result of each partition, grouped by result.
-pub(super) fn answered(
-    result: &KafkaResult<()>,
-    list: &TopicPartitionList,
-) -> Vec<(Vec<(TopicPartition, NextOffset)>, CommitResult)> {
-    let whole = result.as_ref().err().and_then(KafkaError::rdkafka_error_code);
-    let mut groups: Vec<(Vec<_>, CommitResult)> = Vec::new();
-    for element in list.elements() {
-        let Offset::Offset(next) = element.offset() else { continue };
-        let own = element.error().err().and_then(|error| error.rdkafka_error_code());
-        let result = classify(own.or(whole));
-        let at = TopicPartition { topic: element.topic().into(), partition: element.partition() };
-        match groups.iter_mut().find(|(_, known)| *known == result) {
-            Some((offsets, _)) => offsets.push((at, NextOffset(next))),
-            None => groups.push((vec![(at, NextOffset(next))], result)),
+/// Sends commits one after another and waits for each answer, on a thread of its own.
+///
+/// An asynchronous commit of rust-rdkafka 0.39 has no answer: it passes no reply queue and sets no callback of the
+/// configuration (`rd_kafka_commit` in `rdkafka_offset.c`), so `commit_callback` only ever hears of automatic commits.
+/// A synchronous one waits on a queue of its own. While the polling goes on beside it, it ends; on the polling thread
+/// itself it may block for as long as a rebalance lasts.
+#[derive(Debug)]
+pub(super) struct Committer {
+    requests: Sender<Vec<Commit>>,
+    answers: Receiver<Answered>,
+    open: usize,
+}
+
+/// A commit that has ended.
+#[derive(Debug)]
+pub(super) struct Answered {
+    /// What it held.
+    pub offsets: Vec<(TopicPartition, NextOffset)>,
+    /// How it ended. The error of one partition counts for all: low water stands where it stood, and comes again.
+    pub result: CommitResult,
+}
+
+impl Committer {
+    /// Starts the thread; it ends after the commit under way once this is dropped.
+    pub(super) fn start(consumer: Arc<BaseConsumer<Context>>) -> std::io::Result<Self> {
+        let (requests, orders) = channel::<Vec<Commit>>();
+        let (answer, answers) = channel();
+        std::thread::Builder::new().name("kafka-commit".into()).spawn(move || {
+            for commits in orders {
+                if answer.send(commit(&consumer, commits)).is_err() {
+                    break;
+                }
+            }
+        })?;
+        Ok(Self { requests, answers, open: 0 })
+    }
+
+    /// Sends a commit behind those under way. Never blocks; the pipeline bounds how many there are.
+    pub(super) fn send(&mut self, commits: Vec<Commit>) {
+        if self.requests.send(commits).is_ok() {
+            self.open += 1;
         }
     }
-    groups
+
+    /// The next answer that is there.
+    pub(super) fn answered(&mut self) -> Option<Answered> {
+        let answered = self.answers.try_recv().ok()?;
+        self.open -= 1;
+        Some(answered)
+    }
+
+    /// Commits without an answer.
+    pub(super) fn open(&self) -> usize {
+        self.open
+    }
+}
+
+fn commit(consumer: &BaseConsumer<Context>, commits: Vec<Commit>) -> Answered {
+    let done = list(&commits).and_then(|list| consumer.commit(&list, CommitMode::Sync));
+    let result = match &done {
+        Ok(()) => CommitResult::Ok,
+        Err(error) => classify(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)),
+    };
+    if let (Err(error), false) = (&done, result == CommitResult::Ok) {
+        tracing::warn!(target: "kafka", %error, %result, "commit");
+    }
+    let offsets = commits.into_iter().map(|commit| (commit.partition, commit.next)).collect();
+    Answered { offsets, result }
 }
 
 /// What an error says about the assignment. Coordinator errors are retried by the client before we see them.
-pub(super) fn classify(code: Option<RDKafkaErrorCode>) -> CommitResult {
+fn classify(code: RDKafkaErrorCode) -> CommitResult {
     use RDKafkaErrorCode as Code;
     match code {
         // Nothing to commit is nothing wrong.
-        None | Some(Code::NoError | Code::NoOffset) => CommitResult::Ok,
-        Some(Code::RebalanceInProgress) => CommitResult::Rebalancing,
-        Some(
-            Code::IllegalGeneration
-            | Code::UnknownMemberId
-            | Code::AssignmentLost
-            | Code::FencedInstanceId
-            | Code::FencedMemberEpoch
-            | Code::StaleMemberEpoch
-            | Code::State,
-        ) => CommitResult::NotOwner,
-        Some(_) => CommitResult::Failed,
+        Code::NoError | Code::NoOffset => CommitResult::Ok,
+        Code::RebalanceInProgress => CommitResult::Rebalancing,
+        Code::IllegalGeneration
+        | Code::UnknownMemberId
+        | Code::AssignmentLost
+        | Code::FencedInstanceId
+        | Code::FencedMemberEpoch
+        | Code::StaleMemberEpoch
+        | Code::State => CommitResult::NotOwner,
+        _ => CommitResult::Failed,
     }
 }
 
@@ -65,29 +118,16 @@ mod tests {
     #[test]
     fn each_group_error_says_whether_the_assignment_stays() {
         let table = [
-            (None, CommitResult::Ok),
-            (Some(RDKafkaErrorCode::NoOffset), CommitResult::Ok),
-            (Some(RDKafkaErrorCode::RebalanceInProgress), CommitResult::Rebalancing),
-            (Some(RDKafkaErrorCode::IllegalGeneration), CommitResult::NotOwner),
-            (Some(RDKafkaErrorCode::UnknownMemberId), CommitResult::NotOwner),
-            (Some(RDKafkaErrorCode::FencedInstanceId), CommitResult::NotOwner),
-            (Some(RDKafkaErrorCode::CoordinatorNotAvailable), CommitResult::Failed),
-            (Some(RDKafkaErrorCode::OffsetMetadataTooLarge), CommitResult::Failed),
+            (RDKafkaErrorCode::NoOffset, CommitResult::Ok),
+            (RDKafkaErrorCode::RebalanceInProgress, CommitResult::Rebalancing),
+            (RDKafkaErrorCode::IllegalGeneration, CommitResult::NotOwner),
+            (RDKafkaErrorCode::UnknownMemberId, CommitResult::NotOwner),
+            (RDKafkaErrorCode::FencedInstanceId, CommitResult::NotOwner),
+            (RDKafkaErrorCode::CoordinatorNotAvailable, CommitResult::Failed),
+            (RDKafkaErrorCode::OffsetMetadataTooLarge, CommitResult::Failed),
         ];
         for (code, result) in table {
             assert_eq!(classify(code), result, "{code:?}");
         }
-    }
-
-    #[test]
-    fn an_error_of_the_whole_request_is_every_partitions() {
-        let at = |partition| TopicPartition { topic: "t".into(), partition };
-        let commit =
-            |partition, next| Commit { partition: at(partition), next: NextOffset(next), metadata: "m".into() };
-        let list = list(&[commit(0, 3), commit(1, 5)]).expect("valid offsets");
-        let both = vec![(at(0), NextOffset(3)), (at(1), NextOffset(5))];
-        assert_eq!(answered(&Ok(()), &list), [(both.clone(), CommitResult::Ok)]);
-        let refused = Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::UnknownMemberId));
-        assert_eq!(answered(&refused, &list), [(both, CommitResult::NotOwner)]);
     }
 }

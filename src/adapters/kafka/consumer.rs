@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver};
 
-use super::commit;
+use super::commit::{Answered, Committer};
 use super::config::KafkaConfig;
 use super::context::{Context, Event};
 use super::errors::{Fate, fate};
@@ -61,8 +61,10 @@ impl KafkaLog {
     ) -> Result<JoinHandle<()>, StartError> {
         let failed = |error: &dyn std::fmt::Display| StartError(error.to_string());
         let consumer = subscribed(&config.consumer(), &config.topics).map_err(|error| failed(&error))?;
+        let consumer = Arc::new(consumer);
         let polling = Polling {
-            consumer: Arc::new(consumer),
+            committer: Committer::start(Arc::clone(&consumer)).map_err(|error| failed(&error))?,
+            consumer,
             handover: Handover::new(intake).map_err(|error| failed(&error))?,
             partitions: Partitions::new(config.max_open, config.max_held),
             config: Arc::new(config),
@@ -71,7 +73,6 @@ impl KafkaLog {
             held,
             pulse,
             stalled: false,
-            open_commits: 0,
             broker_up: None,
             dead: false,
         };
@@ -94,11 +95,11 @@ pub(super) struct Polling<P> {
     pub(super) handover: Handover,
     pub(super) partitions: Partitions,
     pub(super) group: Group,
+    committer: Committer,
     commands: UnboundedReceiver<LogCommand>,
     held: Arc<HeldBytes>,
     pulse: P,
     stalled: bool,
-    open_commits: usize,
     broker_up: Option<bool>,
     dead: bool,
 }
@@ -161,39 +162,24 @@ impl<P: Fn() + Send> Polling<P> {
     fn commit(&mut self, commits: Vec<Commit>) {
         let (ours, gone): (Vec<_>, Vec<_>) =
             commits.into_iter().partition(|commit| self.partitions.contains(&commit.partition));
-        self.committed(gone, CommitResult::NotOwner);
-        if ours.is_empty() {
-            return;
+        if !gone.is_empty() {
+            let offsets = gone.into_iter().map(|commit| (commit.partition, commit.next)).collect();
+            self.handover.push(Intake::Committed { offsets, result: CommitResult::NotOwner });
         }
-        let sent = commit::list(&ours).and_then(|list| self.consumer.commit(&list, CommitMode::Async));
-        match sent {
-            Ok(()) => self.open_commits += 1,
-            Err(error) => {
-                tracing::warn!(target: "kafka", %error, "commit not sent");
-                self.committed(ours, commit::classify(error.rdkafka_error_code().or(Some(RDKafkaErrorCode::Unknown))));
-            }
+        if !ours.is_empty() {
+            self.committer.send(ours);
         }
     }
 
-    fn committed(&mut self, commits: Vec<Commit>, result: CommitResult) {
-        if !commits.is_empty() {
-            let offsets = commits.into_iter().map(|commit| (commit.partition, commit.next)).collect();
-            self.handover.push(Intake::Committed { offsets, result });
-        }
-    }
-
-    // ---- what the callbacks noted ----------------------------------------------------------------------------------
+    // ---- what callbacks noted -------------------------------------------------------------------------------------
 
     fn heed_events(&mut self) {
+        while let Some(Answered { offsets, result }) = self.committer.answered() {
+            self.handover.push(Intake::Committed { offsets, result });
+        }
         for event in self.consumer.context().take_events() {
             match event {
                 Event::Rebalance(change) => self.group.changed(change),
-                Event::Committed(groups) => {
-                    self.open_commits = self.open_commits.saturating_sub(1);
-                    for (offsets, result) in groups {
-                        self.handover.push(Intake::Committed { offsets, result });
-                    }
-                }
                 Event::Statistics(statistics) => self.statistics(statistics),
                 Event::Error(code, reason) => self.error(code, &reason),
             }
@@ -305,7 +291,7 @@ impl<P: Fn() + Send> Polling<P> {
     fn patience(&self) -> Duration {
         if self.stalled {
             Duration::ZERO
-        } else if self.partitions.waits() || self.group.is_busy() || self.open_commits > 0 {
+        } else if self.partitions.waits() || self.group.is_busy() || self.committer.open() > 0 {
             BUSY
         } else {
             IDLE
@@ -343,7 +329,7 @@ impl<P: Fn() + Send> Polling<P> {
 
     /// Waits for open commits, gives everything back and leaves the group at once, each step bounded.
     fn leave(mut self) {
-        self.poll_until(|polling| polling.open_commits == 0);
+        self.poll_until(|polling| polling.committer.open() == 0);
         self.consumer.context().close();
         let owes_answer = self.group.is_busy();
         self.group.abandon();

@@ -8,21 +8,17 @@ use rdkafka::ClientContext;
 use rdkafka::TopicPartitionList;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 
-use super::commit;
 use super::statistics::{self, Statistics};
-use crate::domain::reasons::CommitResult;
-use crate::domain::record::{NextOffset, TopicPartition};
+use crate::domain::record::TopicPartition;
 
 /// What a callback noted.
 #[derive(Debug)]
 pub(super) enum Event {
     /// The group gives us partitions, or wants them back; the client waits for our answer.
     Rebalance(Change),
-    /// A commit request was answered: offsets by result.
-    Committed(Vec<(Vec<(TopicPartition, NextOffset)>, CommitResult)>),
     /// Statistics came.
     Statistics(Statistics),
     /// The client reports an error, with its text.
@@ -99,10 +95,6 @@ impl ConsumerContext for Context {
             false => ChangeKind::Revoke,
         };
         self.note(Event::Rebalance(Change { kind, partitions: partitions(list), eager }));
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        self.note(Event::Committed(commit::answered(&result, offsets)));
     }
 }
 

@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn a_panic_becomes_none_and_a_value_stays() {
-        assert_eq!(quietly(|| std::str::from_utf8(b"\xff").map(str::len).expect("not UTF-8")), None);
+        assert_eq!(quietly(|| String::from_utf8(vec![0xff]).expect("not UTF-8")), None);
         assert_eq!(quietly(|| 7), Some(7));
     }
 }

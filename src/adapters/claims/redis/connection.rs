@@ -83,24 +83,39 @@ impl Dialer {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let mut info = RedisConnectionInfo::default().set_db(self.db);
-        info = info.set_lib_name(CLIENT_NAME, env!("CARGO_PKG_VERSION"));
-        if let Some(user) = &self.user {
-            info = info.set_username(user);
-        }
-        if let Some(password) = &self.password {
-            info = info.set_password(password);
-        }
+        // The crate's own greeting forgets why a server refuses AUTH (busy, or wrong?), so it sends nothing.
+        let info = RedisConnectionInfo::default().set_skip_set_lib_name();
         // Our own timeout stands around each batch: the crate's would count from another moment.
         let settings = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
         let (multiplexed, driver) = MultiplexedConnection::new_with_config(&info, stream, settings)
             .await
-            .map_err(|error| Fault::connection(address, &error))?;
+            .map_err(|error| Fault::away(address, error))?;
         let driver = tokio::spawn(driver).abort_handle();
         let connection = Connection { address: address.clone(), multiplexed, driver };
-        // A courtesy to whoever reads `CLIENT LIST`: a refusal changes nothing.
-        connection.ask(redis::cmd("CLIENT").arg("SETNAME").arg(CLIENT_NAME)).await?;
+        self.introduce(&connection).await?;
         Ok(connection)
+    }
+
+    /// Says who we are: credentials and database must be taken, our name is a courtesy to readers of `CLIENT LIST`.
+    async fn introduce(&self, connection: &Connection) -> Result<(), Fault> {
+        let mut greeting = Pipeline::with_capacity(4);
+        match (&self.user, &self.password) {
+            (None, None) => {}
+            (None, Some(password)) => _ = greeting.cmd("AUTH").arg(password),
+            (Some(user), password) => _ = greeting.cmd("AUTH").arg(user).arg(password.as_deref().unwrap_or_default()),
+        }
+        if self.db != 0 {
+            greeting.cmd("SELECT").arg(self.db);
+        }
+        let needed = greeting.len();
+        greeting.cmd("CLIENT").arg("SETNAME").arg(CLIENT_NAME);
+        let answers = connection.send(&greeting).await?;
+        for answer in answers.iter().take(needed) {
+            if let Value::ServerError(error) = answer {
+                return Err(Fault::answered(&connection.address, error));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -112,7 +127,7 @@ impl Connection {
             return Ok(Vec::new());
         }
         let values = (self.multiplexed.clone().send_packed_commands(pipeline, 0, count).await)
-            .map_err(|error| Fault::connection(&self.address, &error))?;
+            .map_err(|error| Fault::away(&self.address, error))?;
         if values.len() == count {
             Ok(values)
         } else {
@@ -123,7 +138,7 @@ impl Connection {
     /// Sends one command; an error that Redis answers is a value.
     pub(super) async fn ask(&self, command: &Cmd) -> Result<Value, Fault> {
         let answer = self.multiplexed.clone().send_packed_command(command).await;
-        answer.map_err(|error| Fault::connection(&self.address, &error))
+        answer.map_err(|error| Fault::away(&self.address, error))
     }
 }
 

@@ -48,7 +48,6 @@ pub(super) async fn exchange(
     let mut parcels = first_parcels(link, keys, requests, sentinels)?;
     for _ in 0..ROUNDS {
         let mut redirected = empty_parcels(link);
-        let mut again = false;
         for (primary, values) in send(link, &mut parcels).await? {
             let address = &link.primaries[primary].connection.address;
             let mut values = values.into_iter();
@@ -58,21 +57,19 @@ pub(super) async fn exchange(
                     next()?;
                 }
                 let value = next()?;
-                match redirect(&value, address)? {
-                    None => answers.values[*index] = (value, primary),
-                    Some((target, asking)) => {
-                        let target = link.at(&target).ok_or_else(|| strange(address, &value))?;
-                        add(&mut redirected[target], requests, *index, asking, keys);
-                        answers.moved |= !asking;
-                        again = true;
-                    }
+                if let Some((target, asking)) = redirect(&value, address)? {
+                    let target = link.at(&target).ok_or_else(|| strange(address, &value))?;
+                    redirected[target].add(&requests[*index], *index, asking, keys);
+                    answers.moved |= !asking;
+                } else {
+                    answers.values[*index] = (value, primary);
                 }
             }
             if sentinels {
                 answers.sentinels[primary] = next()?;
             }
         }
-        if !again {
+        if redirected.iter().all(|parcel| parcel.requests.is_empty()) {
             return Ok(answers);
         }
         if sentinels {
@@ -81,6 +78,20 @@ pub(super) async fn exchange(
         parcels = redirected;
     }
     Err(Fault::away(&link.primaries[0].connection.address, "slots keep moving"))
+}
+
+impl Parcel {
+    /// Adds a request that another primary sent here.
+    fn add(&mut self, request: &Request, index: usize, asking: bool, keys: &Keys) {
+        let mut key = Vec::new();
+        request.key(keys, &mut key);
+        let pipeline = self.pipeline.get_or_insert_with(Pipeline::new);
+        if asking {
+            pipeline.cmd("ASKING");
+        }
+        pipeline.add_command(request.command(&key));
+        self.requests.push((index, asking));
+    }
 }
 
 fn empty_parcels(link: &Link) -> Vec<Parcel> {
@@ -102,17 +113,6 @@ fn first_parcels(link: &Link, keys: &Keys, requests: &[Request], sentinels: bool
         close_parcels(link, &mut parcels, true);
     }
     Ok(parcels)
-}
-
-fn add(parcel: &mut Parcel, requests: &[Request], index: usize, asking: bool, keys: &Keys) {
-    let mut key = Vec::new();
-    requests[index].key(keys, &mut key);
-    let pipeline = parcel.pipeline.get_or_insert_with(Pipeline::new);
-    if asking {
-        pipeline.cmd("ASKING");
-    }
-    pipeline.add_command(requests[index].command(&key));
-    parcel.requests.push((index, asking));
 }
 
 /// Puts the read of the sentinel at the end of each parcel; of the empty ones too, if `all`.

@@ -4,7 +4,7 @@ use redis::{Pipeline, Value};
 
 use super::connection::Connection;
 use super::fault::Fault;
-use super::topology::text;
+use super::layout::text;
 
 /// One primary's facts; `None`: hidden by an ACL or by a hosting service.
 #[derive(Clone, Debug, PartialEq, Eq)]

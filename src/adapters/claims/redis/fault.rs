@@ -1,6 +1,6 @@
 //! What a failure of Redis means: away, or refusing us; and whether the connection is worth keeping.
 
-use redis::{ErrorKind, RedisError, ServerError};
+use redis::ServerError;
 
 use super::config::Address;
 use crate::ports::StoreError;
@@ -30,18 +30,9 @@ impl Fault {
         Self::judged(node, error.code(), error.details().unwrap_or_default())
     }
 
-    /// Judges an error of the connection, or one met while it was set up.
-    pub(super) fn connection(node: &Address, error: &RedisError) -> Self {
-        match error.kind() {
-            ErrorKind::AuthenticationFailed => Self::refused(node, format!("authentication failed: {error}")),
-            ErrorKind::Server(_) | ErrorKind::Extension => {
-                Self::judged(node, error.code().unwrap_or("ERR"), error.detail().unwrap_or_default())
-            }
-            _ => Self::away(node, error),
-        }
-    }
-
     fn judged(node: &Address, code: &str, details: &str) -> Self {
+        // Redis repeats the arguments of a command that it does not know; of AUTH they are secrets.
+        let details = details.split(", with args").next().unwrap_or_default();
         let said = format!("{code} {details}");
         match code {
             "NOAUTH" | "WRONGPASS" => Self { reconnect: true, ..Self::refused(node, said) },
@@ -98,6 +89,15 @@ mod tests {
             assert_eq!(fault.error, StoreError::Away(format!("redis:6379: {said}")));
             assert_eq!(fault.reconnect, reconnect, "{said}");
         }
+    }
+
+    #[test]
+    fn arguments_that_redis_repeats_are_not_told() {
+        let StoreError::Refused(why) = judge("ERR unknown command 'AUTH', with args beginning with: 'secret' ").error
+        else {
+            panic!("not refused");
+        };
+        assert!(why.contains("unknown command 'AUTH'") && !why.contains("secret"), "{why}");
     }
 
     #[test]

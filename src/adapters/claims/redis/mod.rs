@@ -10,6 +10,7 @@ mod facts;
 mod fault;
 mod keeper;
 pub mod keys;
+mod layout;
 mod request;
 mod topology;
 
@@ -25,8 +26,9 @@ pub use self::facts::StoreFacts;
 use self::fault::Fault;
 use self::keeper::Keeper;
 use self::keys::Keys;
+use self::layout::text;
 use self::request::{Request, count, reply, strange};
-use self::topology::{Finder, Link, text};
+use self::topology::{Finder, Link};
 use crate::domain::claim::SessionId;
 use crate::domain::history::History;
 use crate::ports::{ClaimBatch, ClaimCommand, Claims, StoreError};

@@ -2,14 +2,15 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use redis::Value;
+use redis::{Pipeline, Value};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::config::{Address, RedisConfig, Topology};
 use super::connection::{Connection, Dialer};
 use super::fault::Fault;
-use super::keys::{Keys, SLOTS, slot};
+use super::keys::{Keys, slot};
+use super::layout::{Layout, Slots, address_of, text};
 use crate::ports::StoreError;
 
 /// Numbers tried for a sentinel key that falls into a primary's slots: 64 times as many as there are slots.
@@ -30,7 +31,7 @@ pub(super) struct Link {
     /// In a cluster in the order of their lowest slot; else exactly one.
     pub(super) primaries: Vec<Primary>,
     /// For each slot the index of its primary; `None`: not a cluster.
-    slots: Option<Vec<Option<u16>>>,
+    slots: Option<Slots>,
     /// When it was made.
     pub(super) since: Instant,
 }
@@ -112,7 +113,7 @@ impl Finder {
         Link { primaries, slots: None, since: Instant::now() }
     }
 
-    fn cluster(&self, connections: Vec<Connection>, slots: Vec<Option<u16>>) -> Result<Link, Fault> {
+    fn cluster(&self, connections: Vec<Connection>, slots: Slots) -> Result<Link, Fault> {
         let mut sentinels = vec![None; connections.len()];
         let mut missing = connections.len();
         for name in (0..NUMBERS).map(|number| self.keys.history_numbered(number)) {
@@ -195,99 +196,38 @@ async fn primary_of(dialer: Dialer, sentinel: Address, master: String) -> Result
 }
 
 /// Asks one node for the cluster's layout and connects to every primary in it, in the order of their lowest slot.
-async fn cluster_of(dialer: Dialer, seed: Address) -> Result<(Vec<Connection>, Vec<Option<u16>>), Fault> {
+async fn cluster_of(dialer: Dialer, seed: Address) -> Result<(Vec<Connection>, Slots), Fault> {
     let connection = dialer.dial(&seed).await?;
-    let ranges = match connection.ask(redis::cmd("CLUSTER").arg("SLOTS")).await? {
-        Value::ServerError(error) => return Err(Fault::answered(&seed, &error)),
-        answer => ranges(&answer, &seed),
-    };
-    let mut ranges =
-        ranges.filter(|ranges| !ranges.is_empty()).ok_or_else(|| Fault::away(&seed, "no slots are assigned"))?;
-    ranges.sort();
-    let mut addresses: Vec<Address> = Vec::new();
-    let mut slots = vec![None; usize::from(SLOTS)];
-    for (first, last, address) in ranges {
-        let index = addresses.iter().position(|known| *known == address).unwrap_or_else(|| {
-            addresses.push(address);
-            addresses.len() - 1
-        });
-        let index = u16::try_from(index).map_err(|_| Fault::away(&seed, "more primaries than slots"))?;
-        slots.iter_mut().take(usize::from(last) + 1).skip(usize::from(first)).for_each(|slot| *slot = Some(index));
+    let mut questions = Pipeline::with_capacity(2);
+    questions.cmd("CLUSTER").arg("SLOTS");
+    questions.cmd("CLUSTER").arg("INFO");
+    let answers = connection.send(&questions).await?;
+    // A node cut off from the others still tells the layout that was. An ACL may hide INFO.
+    if answers.get(1).and_then(text).is_some_and(|info| info.contains("cluster_state:fail")) {
+        return Err(Fault::away(&seed, "CLUSTERDOWN as this node sees it"));
     }
+    let layout = match answers.first() {
+        Some(Value::ServerError(error)) => return Err(Fault::answered(&seed, error)),
+        answer => answer.and_then(|answer| Layout::read(answer, &seed)),
+    };
+    let layout = layout.ok_or_else(|| Fault::away(&seed, "no slots are assigned"))?;
     let dialer = Arc::new(dialer);
-    let mut dialing: JoinSet<_> = (addresses.iter().cloned().enumerate())
-        .map(|(index, address)| {
-            let dialer = Arc::clone(&dialer);
-            async move { (index, dialer.dial(&address).await) }
-        })
-        .collect();
-    let mut connections: Vec<Option<Connection>> = addresses.iter().map(|_| None).collect();
+    let dial = |(index, address): (usize, Address)| {
+        let dialer = Arc::clone(&dialer);
+        async move { (index, dialer.dial(&address).await) }
+    };
+    let mut dialing: JoinSet<_> = layout.primaries.iter().cloned().enumerate().map(dial).collect();
+    let mut connections: Vec<Option<Connection>> = layout.primaries.iter().map(|_| None).collect();
     while let Some(ended) = dialing.join_next().await {
         let (index, connection) = ended.map_err(|error| Fault::away(&seed, error))?;
         connections[index] = Some(connection?);
     }
-    Ok((connections.into_iter().flatten().collect(), slots))
-}
-
-/// `CLUSTER SLOTS`: first slot, last slot, primary, replicas.
-fn ranges(answer: &Value, seed: &Address) -> Option<Vec<(u16, u16, Address)>> {
-    let Value::Array(ranges) = answer else { return None };
-    let range = |range: &Value| {
-        let Value::Array(parts) = range else { return None };
-        let [Value::Int(first), Value::Int(last), Value::Array(primary), ..] = parts.as_slice() else { return None };
-        Some((u16::try_from(*first).ok()?, u16::try_from(*last).ok()?, address_of(primary, seed)?))
-    };
-    ranges.iter().map(range).collect()
-}
-
-/// Host and port; a node that does not know its own name stands where it was asked.
-fn address_of(parts: &[Value], asked: &Address) -> Option<Address> {
-    let [host, port, ..] = parts else { return None };
-    let port = match port {
-        Value::Int(port) => u16::try_from(*port).ok()?,
-        other => text(other)?.parse().ok()?,
-    };
-    let host = text(host).filter(|host| !host.is_empty() && *host != "?").unwrap_or(&asked.host);
-    Some(Address { host: host.to_owned(), port })
-}
-
-/// An answer's text; `None` when it is none.
-pub(super) fn text(value: &Value) -> Option<&str> {
-    match value {
-        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
-        Value::SimpleString(text) => Some(text),
-        _ => None,
-    }
+    Ok((connections.into_iter().flatten().collect(), layout.slots))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn bulk(text: &str) -> Value {
-        Value::BulkString(text.as_bytes().to_vec())
-    }
-
-    fn range(first: i64, last: i64, host: Value, port: i64) -> Value {
-        let node = Value::Array(vec![host, Value::Int(port), bulk("node ID")]);
-        Value::Array(vec![Value::Int(first), Value::Int(last), node])
-    }
-
-    #[test]
-    fn the_layout_of_a_cluster_is_read_whole_or_not_at_all() {
-        let seed = Address { host: "seed".to_owned(), port: 1 };
-        let at = |host: &str, port| Address { host: host.to_owned(), port };
-        let answer = vec![
-            range(0, 8191, bulk("10.0.0.1"), 7000),
-            range(8192, 16383, Value::Nil, 7001), // it does not know its own name
-        ];
-        let expected = vec![(0, 8191, at("10.0.0.1", 7000)), (8192, 16383, at("seed", 7001))];
-        assert_eq!(ranges(&Value::Array(answer.clone()), &seed), Some(expected));
-        for odd in [range(-1, 5, bulk("a"), 1), range(0, 5, bulk("a"), 65_536), Value::Nil, Value::Array(vec![])] {
-            let answer = Value::Array([&answer[..], &[odd]].concat());
-            assert_eq!(ranges(&answer, &seed), None);
-        }
-    }
 
     #[tokio::test]
     async fn the_first_search_that_succeeds_wins_and_only_a_common_refusal_is_one() {

@@ -1,0 +1,106 @@
+//! What every scenario needs: a topic of its own, an app that keeps a ledger, sidecars between them, an auditor.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use crate::support::{self, Audit, Kafka, Ledger, Produced, Producer, Record, Redis, Sidecar, topics};
+
+/// Bound of every wait in these tests: far above what any of them takes on a slow machine.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// One topic, one group, one app.
+pub struct Scene {
+    pub kafka: &'static Kafka,
+    pub redis: &'static Redis,
+    pub topic: String,
+    pub group: String,
+    pub ledger: Ledger,
+}
+
+impl Scene {
+    /// `None`: Kafka or Redis cannot be had, and the skip is on record.
+    pub fn new(name: &str, partitions: i32) -> Option<Self> {
+        let (kafka, redis) = (support::kafka()?, support::redis()?);
+        let topic = unique(name);
+        kafka.create_topic(&topic, partitions, &[]).expect("a topic");
+        let ledger = Ledger::start().expect("an app");
+        Some(Self { kafka, redis, group: format!("{topic}-group"), topic, ledger })
+    }
+
+    /// The settings that every sidecar of this scene has.
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("ONCE_KAFKA_BROKERS", self.kafka.bootstrap()),
+            ("ONCE_KAFKA_TOPICS", self.topic.clone()),
+            ("ONCE_KAFKA_GROUP", self.group.clone()),
+            ("ONCE_REDIS_URL", self.redis.url()),
+            ("ONCE_APP_URL", self.ledger.url("/")),
+        ]
+    }
+
+    /// A sidecar with the scene's settings, overruled by `more`.
+    pub fn sidecar(&self, more: &[(&'static str, &str)]) -> Sidecar {
+        let mut settings = self.settings();
+        for (name, value) in more {
+            settings.retain(|(known, _)| known != name);
+            settings.push((name, (*value).to_owned()));
+        }
+        let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        Sidecar::start(&settings).expect("a sidecar")
+    }
+
+    /// Produces records, and tells what was produced.
+    pub fn produce(&self, records: Vec<Record>) -> Vec<Produced> {
+        let producer = Producer::new(&self.kafka.bootstrap()).expect("a producer");
+        let positions = producer.send(records.clone()).expect("records are produced");
+        Produced::all(&records, &positions)
+    }
+
+    /// Waits until the app has applied so many effects.
+    pub fn await_applied(&self, effects: usize) {
+        self.ledger
+            .wait_until(PATIENCE, |records| records.effects.len() >= effects)
+            .unwrap_or_else(|error| panic!("{effects} effects: {error}"));
+    }
+
+    /// Waits until every partition is committed to its end.
+    pub fn await_committed(&self) {
+        let end = std::time::Instant::now() + PATIENCE;
+        loop {
+            let committed = topics::committed(&self.kafka.bootstrap(), &self.group, &self.topic).expect("commits");
+            let ends = topics::watermarks(&self.kafka.bootstrap(), &self.topic).expect("watermarks");
+            let at_end = ends.iter().all(|(partition, (_, high))| {
+                committed.get(partition).is_some_and(|committed| committed.next == *high)
+            });
+            if at_end {
+                return;
+            }
+            assert!(std::time::Instant::now() < end, "committed {committed:?}, ends {ends:?}");
+        }
+    }
+
+    /// Compares what was produced with what the app did and what the group committed.
+    pub fn audit(&self, produced: &[Produced]) -> Audit {
+        let records = self.ledger.records();
+        let audit = Audit::new(produced, &records, &[]);
+        audit.with_commits(&self.kafka.bootstrap(), &self.group, produced).expect("an audit")
+    }
+}
+
+/// A name that no other test has.
+pub fn unique(name: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{name}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Asserts that everything adds up in one scrape.
+pub fn assert_books(metrics: &crate::support::sidecar::Metrics) {
+    let received = metrics.sum("kafka_once_records_received_total", &[]);
+    let settled = metrics.sum("kafka_once_records_settled_total", &[]);
+    let released = metrics.sum("kafka_once_records_released_total", &[]);
+    let open = metrics.sum("kafka_once_open_records", &[]);
+    assert!(
+        (received - settled - released - open).abs() < 0.5 && open >= 0.0,
+        "received {received}, settled {settled}, released {released}, open {open}"
+    );
+}
