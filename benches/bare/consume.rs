@@ -45,7 +45,7 @@ impl Consumption {
             // As the sidecar's, so that memory can be compared; the default of 64 MiB is no faster.
             .set("queued.max.messages.kbytes", "16384")
             // A full queue otherwise stops fetching for a whole second.
-            .set("fetch.queue.backoff.ms", "5");
+            .set("fetch.queue.backoff.ms", "10");
         let consumer: BaseConsumer<Announce> = config.create_with_context(Announce)?;
         consumer.subscribe(&[topic])?;
         Ok(Self { consumer, constants: Constants::new(topic, style)? })
