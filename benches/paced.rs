@@ -16,7 +16,7 @@ use crate::world::{World, message};
 const SECONDS: u32 = 6;
 
 /// How long a contender with an empty topic is left alone before its memory counts as idle.
-const IDLE: Duration = Duration::from_secs(2);
+const IDLE: Duration = Duration::from_secs(3);
 
 const RUN: Duration = Duration::from_secs(30);
 
@@ -31,6 +31,8 @@ pub struct Run {
     pub cpu: f64,
     /// Resident memory after the assignment and before the first message, in MiB.
     pub idle_mib: f64,
+    /// Cores it used meanwhile.
+    pub idle_cpu: f64,
 }
 
 /// The runs of one round; whoever failed is missing.
@@ -63,7 +65,9 @@ fn run(world: &World, contender: Contender, topic: &str) -> anyhow::Result<Run> 
     let app = App::start(&Order { work: Duration::ZERO, expect: PACE * SECONDS, stamped: true })?;
     let running = contender.start(world, topic, topic, app.address())?;
     running.await_assigned(topic).with_context(|| running.tail())?;
+    let before = running.cpu_seconds()?;
     sleep(IDLE);
+    let idle_cpu = (running.cpu_seconds()? - before) / IDLE.as_secs_f64();
     let idle_mib = running.resident_mib()?;
     let producer = Producer::with(&world.brokers(), &[("linger.ms", "0")])?;
     let (seen, cpu) = std::thread::scope(|scope| {
@@ -83,6 +87,7 @@ fn run(world: &World, contender: Contender, topic: &str) -> anyhow::Result<Run> 
         p99: seen.p99.as_secs_f64() * 1_000.0,
         cpu: cpu / f64::from(seen.requests) * 1_000.0,
         idle_mib,
+        idle_cpu,
     })
 }
 

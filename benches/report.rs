@@ -68,38 +68,42 @@ impl Report {
 
 fn throughput(text: &mut String, rounds: &[rounds::Round]) {
     text.push_str(
-        "| contender | msgs/s | ratio to bare, 3 headers | ratio to bare, our headers | CPU s per 1,000 | RSS MiB at most |\n\
-         |---|---|---|---|---|---|\n",
+        "| contender | msgs/s | ratio to bare, 3 headers | ratio to bare, our headers | CPU s per 1,000 | RSS MiB at most | \
+         machine idle % |\n|---|---|---|---|---|---|---|\n",
     );
     for contender in ALL {
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} |",
             contender.name(),
             sample(rounds, contender, |run| run.rate).show(0),
             ratio(rounds, contender, Contender::BareThree).show(2),
             ratio(rounds, contender, Contender::BareContract).show(2),
             sample(rounds, contender, |run| run.cpu).show_median(4),
             sample(rounds, contender, |run| run.peak_mib).show_median(0),
+            sample(rounds, contender, |run| run.idle * 100.0).show_median(0),
         );
     }
     text.push('\n');
 }
 
 fn latency(text: &mut String, rounds: &[paced::Round]) {
-    text.push_str("| contender | p50 ms | p99 ms | CPU s per 1,000 | RSS MiB idle |\n|---|---|---|---|---|\n");
+    text.push_str(
+        "| contender | p50 ms | p99 ms | CPU s per 1,000 | RSS MiB idle | CPU % of a core idle |\n|---|---|---|---|---|---|\n",
+    );
     for contender in ALL {
         let of = |figure: fn(&paced::Run) -> f64| -> Sample {
             rounds.iter().filter_map(|round| round.get(&contender)).map(figure).collect()
         };
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} |",
             contender.name(),
             of(|run| run.p50).show(2),
             of(|run| run.p99).show(2),
             of(|run| run.cpu).show_median(4),
             of(|run| run.idle_mib).show_median(1),
+            of(|run| run.idle_cpu * 100.0).show_median(1),
         );
     }
     text.push('\n');

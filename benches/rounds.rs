@@ -9,6 +9,7 @@ use crate::app::{App, Order};
 use crate::contender::{ALL, Contender};
 use crate::plan::Plan;
 use crate::store::{Counters, Stored};
+use crate::usage::machine_seconds;
 use crate::world::{FILLED, World};
 
 /// Bound of one contender's run.
@@ -39,6 +40,8 @@ pub struct Run {
     pub rate: f64,
     /// Seconds of its CPU for 1,000 messages.
     pub cpu: f64,
+    /// Which share of the machine's cores was idle: what nobody could use, or nobody needed.
+    pub idle: f64,
     /// Resident memory at its peak in the whole run, in MiB.
     pub peak_mib: f64,
     /// What it asked of Redis for 1,000 messages.
@@ -65,7 +68,14 @@ fn round(world: &World, plan: &Plan, load: &Load, number: u32) -> Round {
         let group = format!("{}-{}-{number}", contender.name(), load.name).replace([' ', ','], "-");
         match run(world, plan, load, contender, &group) {
             Ok(run) => {
-                eprintln!("bench: {} round {number}: {}: {:.0} msgs/s", load.name, contender.name(), run.rate);
+                eprintln!(
+                    "bench: {} round {number}: {}: {:.0} msgs/s, {:.4} CPU s per 1,000, machine {:.0} % idle",
+                    load.name,
+                    contender.name(),
+                    run.rate,
+                    run.cpu,
+                    run.idle * 100.0
+                );
                 runs.insert(contender, run);
             }
             Err(error) => eprintln!("bench: {} round {number}: {} FAILED: {error:#}", load.name, contender.name()),
@@ -83,9 +93,10 @@ fn run(world: &World, plan: &Plan, load: &Load, contender: Contender, group: &st
     let running = contender.start(world, FILLED, group, app.address())?;
     let failed = || format!("its last lines:\n{}", running.tail());
     app.await_mark("tenth", RUN).with_context(failed)?;
-    let (cpu, counters) = (running.cpu_seconds()?, store.counters()?);
+    let (cpu, counters, machine) = (running.cpu_seconds()?, store.counters()?, machine_seconds()?);
     app.await_mark("ninetieth", RUN).with_context(failed)?;
     let (cpu, counters) = (running.cpu_seconds()? - cpu, store.counters()? - counters);
+    let idle = idle_since(machine)?;
     let seen = app.await_done(RUN).with_context(failed)?;
     let peak_mib = running.peak_mib()?;
     running.stop()?;
@@ -93,6 +104,7 @@ fn run(world: &World, plan: &Plan, load: &Load, contender: Contender, group: &st
     Ok(Run {
         rate: f64::from(seen.requests) / seen.took.as_secs_f64(),
         cpu: cpu / thousands,
+        idle,
         peak_mib,
         store: Counters {
             commands: counters.commands / thousands,
@@ -101,6 +113,11 @@ fn run(world: &World, plan: &Plan, load: &Load, contender: Contender, group: &st
         },
         bytes_per_id: (contender == Contender::Once).then(|| remembered(expect, empty, store.stored()?)).transpose()?,
     })
+}
+
+fn idle_since((busy_before, idle_before): (f64, f64)) -> anyhow::Result<f64> {
+    let (busy, idle) = machine_seconds()?;
+    Ok((idle - idle_before) / (busy - busy_before + idle - idle_before))
 }
 
 /// Bytes for each ID. An error when fewer IDs are remembered than requests were seen: then the figures are worth nothing.

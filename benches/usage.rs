@@ -16,6 +16,16 @@ pub fn cpu_seconds(pid: i32) -> anyhow::Result<f64> {
     Ok(times.iter().sum::<f64>() / TICKS)
 }
 
+/// Seconds all cores together were busy, and seconds they were idle, since boot.
+pub fn machine_seconds() -> anyhow::Result<(f64, f64)> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let line = stat.lines().next().context("an empty stat")?;
+    // cpu user nice system idle iowait irq softirq steal; what follows is contained in user and nice.
+    let ticks: Vec<f64> = line.split_whitespace().skip(1).take(8).map(str::parse).collect::<Result<_, _>>()?;
+    let idle: f64 = ticks.iter().skip(3).take(2).sum();
+    Ok(((ticks.iter().sum::<f64>() - idle) / TICKS, idle / TICKS))
+}
+
 /// Resident memory now, in MiB.
 pub fn resident_mib(pid: i32) -> anyhow::Result<f64> {
     status(pid, "VmRSS:")
