@@ -13,7 +13,7 @@ use crate::usage::machine_seconds;
 use crate::world::{FILLED, World};
 
 /// Bound of one contender's run.
-const RUN: Duration = Duration::from_secs(60);
+const RUN: Duration = Duration::from_secs(30);
 
 /// A kind of app.
 pub struct Load {
