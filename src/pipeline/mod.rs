@@ -3,6 +3,7 @@
 //! One task owns everything here. [`Pipeline::wait`] only waits and returns what happened; everything else changes state
 //! and never waits. Work that takes time runs in tasks of its own, whose outcomes come back as a [`Report`].
 
+mod ahead;
 mod clock;
 mod commits;
 mod couriers;
@@ -38,6 +39,7 @@ use crate::ports::{
 };
 use crate::telemetry::{Loop, Metrics, Pulses, StatusBoard};
 
+use ahead::Ahead;
 use couriers::{Courier, Couriers};
 use desk::Desk;
 use drain::Drain;
@@ -170,6 +172,7 @@ pub struct Pipeline<C, A, D> {
     /// Records that start again when a session lives.
     to_restart: Vec<Token>,
     desk: Desk,
+    ahead: Ahead,
     couriers: Couriers,
     leases: Leases,
     timers: Timers,
@@ -219,6 +222,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             to_send: VecDeque::new(),
             to_restart: Vec::new(),
             desk: Desk::default(),
+            ahead: Ahead::new(),
             couriers: Couriers::new(),
             leases: Leases::new(limits.lease),
             timers: Timers::default(),
@@ -316,6 +320,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         self.tell_pauses();
         if self.now.moment >= self.tick_at {
             self.tick_at = self.now.moment.after(TICK);
+            self.ahead.tick();
             self.publish();
         }
     }
@@ -339,13 +344,6 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     /// Records are taken from the log's channel while there is too little to do, and one batch now and then in any case;
     /// what waits there is bounded, and the log holds back before it. Records behind others of their key are no work.
     fn has_appetite(&self) -> bool {
-        self.to_claim.len() < 2 * self.claim_ahead() || self.now.moment >= self.look_at
-    }
-
-    /// Claims that may be out or waiting to be sent: enough to keep every courier busy, few enough that a crash leaves
-    /// little in doubt.
-    fn claim_ahead(&self) -> usize {
-        const LEAST: usize = 64;
-        self.limits.max_in_flight.max(LEAST)
+        self.to_claim.len() < 2 * self.ahead.bound() || self.now.moment >= self.look_at
     }
 }
