@@ -76,14 +76,74 @@ impl Desk {
     pub(super) fn failed(&mut self, now: Moment, wanted: impl Fn(Asker) -> bool) {
         self.is_out = false;
         self.not_before = now.after(RETRY);
-        let before = self.out.iter().chain(&self.waiting).filter(|(_, command)| is_claim(command)).count();
         self.out.retain(|(asker, _)| wanted(*asker));
+        self.drop_unwanted(wanted);
+    }
+
+    /// Drops commands that were not sent and whose asker does not wait for them any more.
+    pub(super) fn drop_unwanted(&mut self, wanted: impl Fn(Asker) -> bool) {
         self.waiting.retain(|(asker, _)| wanted(*asker));
-        let after = self.out.iter().chain(&self.waiting).filter(|(_, command)| is_claim(command)).count();
-        self.claims -= before - after;
+        self.claims = self.out.iter().chain(&self.waiting).filter(|(_, command)| is_claim(command)).count();
     }
 }
 
 fn is_claim(command: &ClaimCommand) -> bool {
     matches!(command, ClaimCommand::Claim { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::claim::Stored;
+
+    const SESSION: SessionId = SessionId([1; 16]);
+    const OTHER: SessionId = SessionId([2; 16]);
+
+    fn ask(session: SessionId) -> (Asker, ClaimCommand) {
+        (Asker::Session(session), ClaimCommand::IsAlive { session })
+    }
+
+    fn desk() -> Desk {
+        let mut desk = Desk::default();
+        for session in [SESSION, OTHER] {
+            let (asker, command) = ask(session);
+            desk.push(asker, command);
+        }
+        desk
+    }
+
+    #[test]
+    fn what_gathers_while_a_batch_is_out_is_the_next_batch() {
+        let mut desk = Desk::default();
+        let (asker, command) = ask(SESSION);
+        desk.push(asker, command);
+        assert_eq!(desk.next_batch(Moment(0)), Some(vec![command]));
+        let (asker, later) = ask(OTHER);
+        desk.push(asker, later);
+        assert_eq!(desk.next_batch(Moment(0)), None, "one batch at a time");
+        let answers = desk.answered(vec![ClaimReply::Alive(true)]);
+        assert_eq!(answers, [(Asker::Session(SESSION), ClaimReply::Alive(true))]);
+        assert_eq!(desk.next_batch(Moment(0)), Some(vec![later]));
+    }
+
+    #[test]
+    fn a_batch_without_an_answer_is_sent_again_whole_after_a_pause() {
+        let mut desk = desk();
+        let batch = desk.next_batch(Moment(0)).expect("a batch");
+        desk.failed(Moment(0), |_| true);
+        assert_eq!(desk.next_batch(Moment(0)), None, "not at once");
+        let again = desk.wakes_at().expect("a time to try again");
+        assert_eq!(desk.next_batch(again), Some(batch));
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_not_sent_again() {
+        let mut desk = desk();
+        desk.next_batch(Moment(0));
+        desk.failed(Moment(0), |asker| asker == Asker::Session(OTHER));
+        let again = desk.wakes_at().expect("a time to try again");
+        assert_eq!(desk.next_batch(again), Some(vec![ask(OTHER).1]));
+        assert_eq!(desk.answered(vec![ClaimReply::Was(Stored::Nothing)]).len(), 1);
+        assert!(desk.is_empty() && desk.wakes_at().is_none());
+    }
 }

@@ -109,11 +109,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             }
             Err(error) => {
                 self.store_failed(&error);
-                let table = &self.table;
-                self.desk.failed(self.now.moment, |asker| match asker {
-                    Asker::Record(token, epoch) => table.get(token).is_some_and(|entry| entry.epoch == epoch),
-                    Asker::Session(_) => true,
-                });
+                self.desk.failed(self.now.moment, |asker| self.table.awaits(asker));
             }
         }
     }

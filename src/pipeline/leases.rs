@@ -155,6 +155,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             self.live(token, Event::Fenced);
         }
         self.to_send.clear();
+        self.desk.drop_unwanted(|asker| self.table.awaits(asker));
         self.metrics.in_flight(self.couriers.busy() as u64);
         let claims = Arc::clone(&self.claims);
         tokio::spawn(async move {
