@@ -1,5 +1,6 @@
 //! The command line: one file for each command; here only which there are.
 
+mod demo;
 mod run;
 
 use std::path::Path;
@@ -21,6 +22,8 @@ struct Arguments {
 enum Command {
     /// Hand each message once to the app beside (the default)
     Run,
+    /// Show the main job end to end, with trouble on purpose; needs nothing installed
+    Demo(demo::DemoArguments),
 }
 
 /// Runs the command of this process' arguments; the exit code says how it ended (README, "Exit codes").
@@ -28,6 +31,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.command.unwrap_or(Command::Run) {
         Command::Run => run::run(),
+        Command::Demo(arguments) => demo::run(&arguments),
     }
 }
 
