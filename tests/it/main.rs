@@ -3,7 +3,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_settings;
 mod components;
+mod contract;
 mod ledger_app;
 mod main_job;
+mod restarts;
 mod scene;
+mod shared_namespace;

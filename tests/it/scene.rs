@@ -3,34 +3,71 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::support::{self, Audit, Kafka, Ledger, Produced, Producer, Record, Redis, Sidecar, topics};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+
+use crate::support::{self, Audit, Ledger, Produced, Producer, Record, Redis, Sidecar, topics};
 
 /// Bound of every wait in these tests: far above what any of them takes on a slow machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Which Kafka a scenario runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// Apache Kafka.
+    Real,
+    /// librdkafka's mock cluster, in this process.
+    Mock,
+}
+
+/// Runs scenarios, functions of a [`Ground`], on real Kafka and on the mock cluster.
+#[macro_export]
+macro_rules! on_both {
+    ($($scenario:ident),+ $(,)?) => {
+        mod on_kafka {
+            $(#[test] fn $scenario() { super::$scenario($crate::scene::Ground::Real); })+
+        }
+        mod on_mock_cluster {
+            $(#[test] fn $scenario() { super::$scenario($crate::scene::Ground::Mock); })+
+        }
+    };
+}
+
 /// One topic, one group, one app.
 pub struct Scene {
-    pub kafka: &'static Kafka,
+    pub bootstrap: String,
     pub redis: &'static Redis,
     pub topic: String,
     pub group: String,
     pub ledger: Ledger,
+    _mock: Option<MockCluster<'static, DefaultProducerContext>>,
 }
 
 impl Scene {
     /// `None`: Kafka or Redis cannot be had, and the skip is on record.
-    pub fn new(name: &str, partitions: i32) -> Option<Self> {
-        let (kafka, redis) = (support::kafka()?, support::redis()?);
+    pub fn new(ground: Ground, name: &str, partitions: i32) -> Option<Self> {
+        let redis = support::redis()?;
         let topic = unique(name);
-        kafka.create_topic(&topic, partitions, &[]).expect("a topic");
+        let (bootstrap, mock) = match ground {
+            Ground::Real => {
+                let kafka = support::kafka()?;
+                kafka.create_topic(&topic, partitions, &[]).expect("a topic");
+                (kafka.bootstrap(), None)
+            }
+            Ground::Mock => {
+                let mock = MockCluster::new(1).expect("a mock cluster");
+                mock.create_topic(&topic, partitions, 1).expect("a topic");
+                (mock.bootstrap_servers(), Some(mock))
+            }
+        };
         let ledger = Ledger::start().expect("an app");
-        Some(Self { kafka, redis, group: format!("{topic}-group"), topic, ledger })
+        Some(Self { bootstrap, redis, group: format!("{topic}-group"), topic, ledger, _mock: mock })
     }
 
     /// The settings that every sidecar of this scene has.
     pub fn settings(&self) -> Vec<(&'static str, String)> {
         vec![
-            ("ONCE_KAFKA_BROKERS", self.kafka.bootstrap()),
+            ("ONCE_KAFKA_BROKERS", self.bootstrap.clone()),
             ("ONCE_KAFKA_TOPICS", self.topic.clone()),
             ("ONCE_KAFKA_GROUP", self.group.clone()),
             ("ONCE_REDIS_URL", self.redis.url()),
@@ -51,7 +88,7 @@ impl Scene {
 
     /// Produces records, and tells what was produced.
     pub fn produce(&self, records: Vec<Record>) -> Vec<Produced> {
-        let producer = Producer::new(&self.kafka.bootstrap()).expect("a producer");
+        let producer = Producer::new(&self.bootstrap).expect("a producer");
         let positions = producer.send(records.clone()).expect("records are produced");
         Produced::all(&records, &positions)
     }
@@ -67,8 +104,8 @@ impl Scene {
     pub fn await_committed(&self) {
         let end = std::time::Instant::now() + PATIENCE;
         loop {
-            let committed = topics::committed(&self.kafka.bootstrap(), &self.group, &self.topic).expect("commits");
-            let ends = topics::watermarks(&self.kafka.bootstrap(), &self.topic).expect("watermarks");
+            let committed = topics::committed(&self.bootstrap, &self.group, &self.topic).expect("commits");
+            let ends = topics::watermarks(&self.bootstrap, &self.topic).expect("watermarks");
             let at_end = ends.iter().all(|(partition, (_, high))| {
                 committed.get(partition).is_some_and(|committed| committed.next == *high)
             });
@@ -83,7 +120,7 @@ impl Scene {
     pub fn audit(&self, produced: &[Produced]) -> Audit {
         let records = self.ledger.records();
         let audit = Audit::new(produced, &records, &[]);
-        audit.with_commits(&self.kafka.bootstrap(), &self.group, produced).expect("an audit")
+        audit.with_commits(&self.bootstrap, &self.group, produced).expect("an audit")
     }
 }
 

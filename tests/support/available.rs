@@ -78,7 +78,13 @@ fn has_jars(libs: &Path) -> bool {
         && names.iter().any(|name| name.starts_with("kafka-tools-"))
 }
 
-fn on_path(program: &str) -> bool {
+/// Whether a program can be started by its name.
+pub fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
+
+/// Records the running test as skipped for want of something that nobody requires; says why.
+pub fn skip(reason: &str) {
+    record_skip(reason);
 }

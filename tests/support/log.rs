@@ -41,6 +41,20 @@ impl Log {
         self.lock().lines.clone()
     }
 
+    /// Everything the child wrote, once its streams have ended (waited for at most ten seconds).
+    pub fn all(&self) -> String {
+        let end = Instant::now() + Duration::from_secs(10);
+        let mut state = self.lock();
+        while state.open_streams > 0 {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.lines.join("\n")
+    }
+
     /// How many lines there are: a place to wait from.
     pub fn len(&self) -> usize {
         self.lock().lines.len()

@@ -86,8 +86,10 @@ fn commit(consumer: &BaseConsumer<Context>, commits: Vec<Commit>) -> Answered {
         Ok(()) => CommitResult::Ok,
         Err(error) => classify(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)),
     };
-    if let (Err(error), false) = (&done, result == CommitResult::Ok) {
-        tracing::warn!(target: "kafka", %error, %result, "commit");
+    match (&done, result) {
+        (Err(error), CommitResult::Failed) => tracing::warn!(target: "kafka", %error, "commit failed"),
+        (Err(error), _) => tracing::debug!(target: "kafka", %error, %result, "commit"),
+        (Ok(()), _) => {}
     }
     let offsets = commits.into_iter().map(|commit| (commit.partition, commit.next)).collect();
     Answered { offsets, result }

@@ -86,7 +86,8 @@ impl KafkaConfig {
 /// A client of `brokers`: `defaults`, overruled by `properties`.
 pub(super) fn client(brokers: &str, properties: &BTreeMap<String, String>, defaults: &[(&str, &str)]) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set_log_level(RDKafkaLogLevel::Info);
+    let verbose = properties.contains_key("debug");
+    config.set_log_level(if verbose { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
     config.set("client.id", "kafka-once");
     for (name, value) in defaults {
         config.set(*name, *value);

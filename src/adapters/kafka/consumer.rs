@@ -1,10 +1,11 @@
 //! The polling thread: one loop that polls, obeys and answers, and never waits for anybody for long.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -19,7 +20,7 @@ use super::errors::{Fate, fate};
 use super::handover::{Gone, Handover};
 use super::lookup;
 use super::owned::Partitions;
-use super::rebalance::Group;
+use super::rebalance::{Group, positions};
 use super::record::to_record;
 use super::statistics::Statistics;
 use crate::domain::reasons::CommitResult;
@@ -34,7 +35,7 @@ const IDLE: Duration = Duration::from_millis(50);
 const BUSY: Duration = Duration::from_millis(2);
 /// How long a full channel keeps us from polling, before all partitions are paused and after.
 const ROOM: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(20));
-/// Bounds of leaving: commits answered, group left, client gone, last message taken.
+/// Bound of a step of leaving: commits answered; group left and client gone (twice as long); last message taken.
 const LEAVE_STEP: Duration = Duration::from_secs(5);
 
 /// Kafka, as the log that the pipeline reads.
@@ -47,7 +48,7 @@ pub struct StartError(String);
 
 impl KafkaLog {
     /// Starts the polling thread: it joins the group, says on `intake` what happens, and obeys `commands` until
-    /// [`LogCommand::Leave`] or until the pipeline has dropped its ends. It ends within about 20 s from then.
+    /// [`LogCommand::Leave`] or until the pipeline has dropped its ends. It ends within 20 s from then.
     /// `pulse` is called at every turn of the loop, at least every 300 ms.
     ///
     /// # Errors
@@ -60,7 +61,8 @@ impl KafkaLog {
         pulse: impl Fn() + Send + 'static,
     ) -> Result<JoinHandle<()>, StartError> {
         let failed = |error: &dyn std::fmt::Display| StartError(error.to_string());
-        let consumer = subscribed(&config.consumer(), &config.topics).map_err(|error| failed(&error))?;
+        let (alive, gone) = channel();
+        let consumer = subscribed(&config, Context::new(alive)).map_err(|error| failed(&error))?;
         let consumer = Arc::new(consumer);
         let polling = Polling {
             committer: Committer::start(Arc::clone(&consumer)).map_err(|error| failed(&error))?,
@@ -69,6 +71,7 @@ impl KafkaLog {
             partitions: Partitions::new(config.max_open, config.max_held),
             config: Arc::new(config),
             group: Group::default(),
+            gone,
             commands,
             held,
             pulse,
@@ -81,9 +84,9 @@ impl KafkaLog {
     }
 }
 
-fn subscribed(config: &ClientConfig, topics: &[String]) -> Result<BaseConsumer<Context>, KafkaError> {
-    let consumer = BaseConsumer::from_config_and_context(config, Context::new())?;
-    let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+fn subscribed(config: &KafkaConfig, context: Context) -> Result<BaseConsumer<Context>, KafkaError> {
+    let consumer = BaseConsumer::from_config_and_context(&config.consumer(), context)?;
+    let topics: Vec<&str> = config.topics.iter().map(String::as_str).collect();
     consumer.subscribe(&topics)?;
     Ok(consumer)
 }
@@ -96,6 +99,8 @@ pub(super) struct Polling<P> {
     pub(super) partitions: Partitions,
     pub(super) group: Group,
     committer: Committer,
+    /// Disconnected once the client is gone.
+    gone: Receiver<Infallible>,
     commands: UnboundedReceiver<LogCommand>,
     held: Arc<HeldBytes>,
     pulse: P,
@@ -244,11 +249,7 @@ impl<P: Fn() + Send> Polling<P> {
         self.partitions.relax(self.held.sum());
         let pauses = self.partitions.pause_changes();
         self.pause(&pauses.on);
-        if !pauses.off.is_empty()
-            && let Err(error) = self.consumer.resume(&lookup::list(&pauses.off))
-        {
-            tracing::warn!(target: "kafka", %error, "resume");
-        }
+        self.resume(&pauses.off);
         let bounds = self.partitions.bound_changes();
         for (partitions, bound) in [(bounds.on, true), (bounds.off, false)] {
             if !partitions.is_empty() {
@@ -262,6 +263,29 @@ impl<P: Fn() + Send> Polling<P> {
             && let Err(error) = self.consumer.pause(&lookup::list(partitions))
         {
             tracing::warn!(target: "kafka", %error, "pause");
+        }
+    }
+
+    fn resume(&self, partitions: &[TopicPartition]) {
+        if !partitions.is_empty()
+            && let Err(error) = self.consumer.resume(&lookup::list(partitions))
+        {
+            tracing::warn!(target: "kafka", %error, "resume");
+        }
+        self.wake(partitions);
+    }
+
+    /// A resume, ours or the client's own after a rebalance, wakes nobody: a broker's thread with nothing else to fetch
+    /// sleeps for up to a second more. A seek wakes it, unless it goes to offset 0 (`rd_kafka_toppar_set_fetch_state` in
+    /// `rdkafka_partition.c`). It goes where we stand, so nothing is skipped or read twice, and waits for nothing.
+    pub(super) fn wake(&self, partitions: &[TopicPartition]) {
+        let places: Vec<_> = partitions.iter().filter_map(|at| Some((at.clone(), self.partitions.next(at)?))).collect();
+        if places.is_empty() {
+            return;
+        }
+        let sought = positions(&places).and_then(|places| self.consumer.seek_partitions(places, Duration::ZERO));
+        if let Err(error) = sought {
+            tracing::warn!(target: "kafka", %error, "seek to where we stand");
         }
     }
 
@@ -329,51 +353,47 @@ impl<P: Fn() + Send> Polling<P> {
 
     /// Waits for open commits, gives everything back and leaves the group at once, each step bounded.
     fn leave(mut self) {
-        self.poll_until(|polling| polling.committer.open() == 0);
+        self.await_commits();
         self.consumer.context().close();
-        let owes_answer = self.group.is_busy();
-        self.group.abandon();
-        let owned = self.partitions.all();
-        self.partitions.remove(&owned);
-        if let Err(error) = self.consumer.close_queue() {
-            tracing::warn!(target: "kafka", %error, "closing the client");
+        self.answer_at_once();
+        let Self { consumer, committer, group, gone, mut handover, pulse, .. } = self;
+        drop((committer, group));
+        // Dropping the client leaves the group, polling for its own callbacks; then it joins its threads, which may
+        // wait for a broker that has gone silent.
+        let dropper = std::thread::Builder::new().name("kafka-drop".into()).spawn(move || drop(consumer));
+        let left = dropper.is_ok() && is_gone(&gone, &pulse);
+        if left {
+            tracing::info!(target: "kafka", "group left");
+        } else {
+            tracing::warn!(target: "kafka", "group not left in time, its session will run out");
         }
-        // The client calls back for a change that is not delivered yet; the one it has delivered is for us to answer.
-        if owes_answer && let Err(error) = self.consumer.unassign() {
-            tracing::debug!(target: "kafka", %error, "unassign while closing");
-        }
-        let left = self.poll_until(|polling| polling.consumer.closed());
-        tracing::info!(target: "kafka", left, "group left");
-        self.handover.push(Intake::Left);
+        handover.push(Intake::Left);
         // Nobody listening is as good as everything taken.
-        let _ = self.handover.flush_within(LEAVE_STEP);
-        drop_within(self.consumer, LEAVE_STEP);
+        let _ = handover.flush_within(LEAVE_STEP);
     }
 
-    /// Polls for callbacks only, until `done` or for [`LEAVE_STEP`]; whether it is done.
-    fn poll_until(&mut self, done: impl Fn(&Self) -> bool) -> bool {
+    /// Polls for callbacks only, until all commits are answered, bounded.
+    fn await_commits(&mut self) {
         let deadline = Instant::now() + LEAVE_STEP;
-        let owned = self.partitions.all();
-        self.pause(&owned);
-        while !done(self) && Instant::now() < deadline {
+        self.pause(&self.partitions.all());
+        while self.committer.open() > 0 && Instant::now() < deadline {
             (self.pulse)();
             // Records handed out now are not taken in: their offsets are not committed, their next owner reads them.
             drop(self.consumer.poll(BUSY));
             self.heed_events();
             let _ = self.handover.flush();
         }
-        done(self)
     }
 }
 
-/// Destroying a client joins its threads, which may wait for a broker that has gone silent.
-fn drop_within(consumer: Arc<BaseConsumer<Context>>, patience: Duration) {
-    let (sender, dropped) = std::sync::mpsc::sync_channel(1);
-    let dropper = std::thread::Builder::new().name("kafka-drop".into()).spawn(move || {
-        drop(consumer);
-        let _ = sender.send(());
-    });
-    if dropper.is_err() || dropped.recv_timeout(patience).is_err() {
-        tracing::warn!(target: "kafka", "client not gone yet");
+/// Waits until the client is gone, bounded.
+fn is_gone(gone: &Receiver<Infallible>, pulse: &impl Fn()) -> bool {
+    let deadline = Instant::now() + 2 * LEAVE_STEP;
+    while Instant::now() < deadline {
+        pulse();
+        if gone.recv_timeout(ROOM.0) == Err(RecvTimeoutError::Disconnected) {
+            return true;
+        }
     }
+    false
 }

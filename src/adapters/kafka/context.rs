@@ -1,7 +1,9 @@
 //! The client's callbacks: they run on the polling thread, inside of `poll`, and only note what happened.
 
+use std::convert::Infallible;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
@@ -52,11 +54,14 @@ pub(super) struct Context {
     events: Mutex<Vec<Event>>,
     closing: AtomicBool,
     log_limit: Mutex<LogLimit>,
+    _alive: Sender<Infallible>,
 }
 
 impl Context {
-    pub(super) fn new() -> Self {
+    /// `alive` is dropped with the client, after its threads have ended.
+    pub(super) fn new(alive: Sender<Infallible>) -> Self {
         Self {
+            _alive: alive,
             events: Mutex::default(),
             closing: AtomicBool::new(false),
             log_limit: Mutex::new(LogLimit::new(Instant::now())),

@@ -69,9 +69,9 @@ pub async fn facts(
     let config = client(brokers, &properties, &[]);
     let names: Vec<String> = topics.iter().filter(|name| !name.starts_with('^')).cloned().collect();
     let asker: BaseConsumer = config.create().map_err(|error| FactsError::Refused(error.to_string()))?;
-    let asked = names.clone();
-    let described = tokio::task::spawn_blocking(move || describe(&asker, &asked, timeout));
-    let mut facts = described.await.map_err(|error| FactsError::Away(error.to_string()))??;
+    let described = names.clone();
+    let answer = tokio::task::spawn_blocking(move || describe(&asker, &described, timeout));
+    let mut facts = answer.await.map_err(|error| FactsError::Away(error.to_string()))??;
     let admin: AdminClient<DefaultClientContext> =
         config.create().map_err(|error| FactsError::Refused(error.to_string()))?;
     let resources: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();

@@ -69,9 +69,9 @@ impl Handover {
 mod tests {
     use super::*;
 
-    fn is_up(message: Option<Intake>) -> Option<bool> {
+    fn is_up(message: Option<&Intake>) -> Option<bool> {
         match message {
-            Some(Intake::BrokerUp(up)) => Some(up),
+            Some(Intake::BrokerUp(up)) => Some(*up),
             _ => None,
         }
     }
@@ -84,9 +84,9 @@ mod tests {
         handover.push(Intake::BrokerUp(false));
         assert_eq!(handover.flush(), Ok(false));
         assert_eq!(handover.flush_within(Duration::from_millis(1)), Ok(false));
-        assert_eq!(is_up(receiver.blocking_recv()), Some(true));
+        assert_eq!(is_up(receiver.blocking_recv().as_ref()), Some(true));
         assert_eq!(handover.flush(), Ok(true));
-        assert_eq!(is_up(receiver.blocking_recv()), Some(false));
+        assert_eq!(is_up(receiver.blocking_recv().as_ref()), Some(false));
         drop(receiver);
         handover.push(Intake::BrokerUp(true));
         assert_eq!(handover.flush_within(Duration::from_secs(60)), Err(Gone));

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -207,7 +208,7 @@ impl Asker {
 
     fn partitions_of(&self, topic: &Topic) -> KafkaResult<Vec<TopicPartition>> {
         let metadata = self.consumer.fetch_metadata(Some(topic), ANSWER)?;
-        let partitions = metadata.topics().iter().flat_map(|found| found.partitions());
+        let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
         Ok(partitions.map(|found| TopicPartition { topic: Arc::clone(topic), partition: found.id() }).collect())
     }
 

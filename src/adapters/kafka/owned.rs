@@ -8,6 +8,7 @@ use crate::ports::Window;
 
 /// One partition of ours. It is read iff it has begun and nothing holds it.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // independent reasons to hold a partition, any of which may come and go
 struct Owned {
     window: Arc<Window>,
     next: NextOffset,
@@ -71,6 +72,11 @@ impl Partitions {
     /// All of them.
     pub(super) fn all(&self) -> Vec<TopicPartition> {
         self.iter().map(|(at, _)| at).collect()
+    }
+
+    /// Those that the client was not told to pause.
+    pub(super) fn reading(&self) -> Vec<TopicPartition> {
+        self.iter().filter(|(_, owned)| !owned.paused).map(|(at, _)| at).collect()
     }
 
     /// The next offset of each.

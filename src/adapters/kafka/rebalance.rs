@@ -71,17 +71,14 @@ impl Group {
     pub(super) fn is_busy(&self) -> bool {
         self.repair.is_some() || !self.changes.is_empty() || !matches!(self.answering, Answering::Nothing)
     }
-
-    /// Forgets everything: the client is about to be closed.
-    pub(super) fn abandon(&mut self) {
-        *self = Self::default();
-    }
 }
 
 impl<P: Fn() + Send> Polling<P> {
     /// One step of answering the group; never blocks.
     pub(super) fn answer_group(&mut self) {
-        self.group.answering = match std::mem::take(&mut self.group.answering) {
+        let before = std::mem::take(&mut self.group.answering);
+        let was_owed = !matches!(before, Answering::Nothing);
+        self.group.answering = match before {
             Answering::Looking { lookup, eager } => match lookup.answer() {
                 Some(answer) => self.assign(answer, eager),
                 None => Answering::Looking { lookup, eager },
@@ -94,11 +91,40 @@ impl<P: Fn() + Send> Polling<P> {
             }
             other => other,
         };
+        let mut began = false;
         if matches!(self.group.answering, Answering::Nothing)
             && let Some(change) = self.group.changes.pop_front()
         {
+            began = true;
             self.group.repair = None;
             self.group.answering = self.begin_answer(change);
+        }
+        if (was_owed || began) && matches!(self.group.answering, Answering::Nothing) {
+            self.wake(&self.partitions.reading()); // the client has kept still what we keep
+        }
+    }
+
+    /// Gives the answer that is owed, whichever, and forgets the rest: the client is about to be closed. It calls back
+    /// for changes it has not delivered yet, but not for the one it has.
+    pub(super) fn answer_at_once(&mut self) {
+        let group = std::mem::take(&mut self.group);
+        let delivered = match group.answering {
+            Answering::Looking { eager, .. } => Some((ChangeKind::Assign, eager)),
+            Answering::Draining(draining) => Some((ChangeKind::Revoke, draining.change.eager)),
+            Answering::Nothing => None,
+        };
+        let queued = group.changes.iter().map(|change| (change.kind, change.eager));
+        for (kind, eager) in delivered.into_iter().chain(queued) {
+            let none = TopicPartitionList::new();
+            let answered = match (kind, eager) {
+                (ChangeKind::Assign, true) => self.consumer.assign(&none),
+                (ChangeKind::Assign, false) => self.consumer.incremental_assign(&none),
+                (_, true) => self.consumer.unassign(),
+                (_, false) => self.consumer.incremental_unassign(&none),
+            };
+            if let Err(error) = answered {
+                tracing::debug!(target: "kafka", %error, "answer while leaving");
+            }
         }
     }
 
@@ -145,10 +171,8 @@ impl<P: Fn() + Send> Polling<P> {
             self.group.unknown.extend(answer.unknown);
         }
         let added: Vec<_> = answer.found.iter().map(|found| (found.partition.clone(), found.start)).collect();
-        let assigned = positions(&added).and_then(|list| match eager {
-            true => self.consumer.assign(&list),
-            false => self.consumer.incremental_assign(&list),
-        });
+        let assigned = positions(&added)
+            .and_then(|list| if eager { self.consumer.assign(&list) } else { self.consumer.incremental_assign(&list) });
         self.took_over(assigned, answer.found);
         Answering::Nothing
     }
@@ -179,10 +203,11 @@ impl<P: Fn() + Send> Polling<P> {
     /// One answer for the whole change: the client rejoins after the first, and the group gives all of them away.
     fn unassign_from_client(&mut self, change: &Change, gone: &[TopicPartition]) -> Answering {
         self.group.unknown.retain(|at| !change.partitions.contains(at));
-        let done = match change.eager {
-            true => self.consumer.unassign(),
-            // What no broker knew was never assigned, and must not stand in the answer.
-            false => self.consumer.incremental_unassign(&lookup::list(gone)),
+        // What no broker knew was never assigned, and must not stand in the answer.
+        let done = if change.eager {
+            self.consumer.unassign()
+        } else {
+            self.consumer.incremental_unassign(&lookup::list(gone))
         };
         if let Err(error) = done {
             self.fatal(&format!("unassignment refused: {error}"));
@@ -276,7 +301,7 @@ fn assigned_with_window(found: Found) -> Assigned {
 }
 
 /// A list of partitions with explicit offsets.
-fn positions(partitions: &[(TopicPartition, NextOffset)]) -> KafkaResult<TopicPartitionList> {
+pub(super) fn positions(partitions: &[(TopicPartition, NextOffset)]) -> KafkaResult<TopicPartitionList> {
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     for (at, next) in partitions {
         list.add_partition(&at.topic, at.partition).set_offset(Offset::Offset(next.0))?;

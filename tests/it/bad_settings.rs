@@ -1,0 +1,82 @@
+//! Every malformed setting through the real binary: one answer, all problems, exit code 2, no secret, no stack trace.
+
+use std::time::Duration;
+
+use crate::support::Sidecar;
+
+const GOOD: [(&str, &str); 5] = [
+    ("ONCE_KAFKA_BROKERS", "127.0.0.1:1"),
+    ("ONCE_KAFKA_TOPICS", "orders"),
+    ("ONCE_KAFKA_GROUP", "shop"),
+    ("ONCE_REDIS_URL", "redis://127.0.0.1:1"),
+    ("ONCE_APP_URL", "http://127.0.0.1:1/"),
+];
+
+/// What is wrong, the settings over good ones, and words that the answer must hold.
+const TABLE: [(&str, &[(&str, &str)], &[&str]); 17] = [
+    ("unknown, with the nearest real name", &[("ONCE_KAFKA_TOPIC", "a")], &["ONCE_KAFKA_TOPIC", "ONCE_KAFKA_TOPICS"]),
+    ("missing", &[("ONCE_APP_URL", "")], &["ONCE_APP_URL"]),
+    ("a duration without unit", &[("ONCE_LEASE", "30")], &["ONCE_LEASE", "30"]),
+    ("a size without unit", &[("ONCE_MAX_HELD_BYTES", "1000")], &["ONCE_MAX_HELD_BYTES"]),
+    ("out of range", &[("ONCE_MAX_IN_FLIGHT", "0")], &["ONCE_MAX_IN_FLIGHT"]),
+    ("lease not above the timeout", &[("ONCE_LEASE", "5s")], &["ONCE_LEASE", "ONCE_APP_TIMEOUT"]),
+    ("window not above the lease", &[("ONCE_DEDUP_WINDOW", "10s")], &["ONCE_DEDUP_WINDOW", "ONCE_LEASE"]),
+    ("an unsafe client property", &[("ONCE_KAFKA_PROPERTY_ENABLE_AUTO_COMMIT", "true")], &["enable.auto.commit"]),
+    ("an unknown client property", &[("ONCE_KAFKA_PROPERTY_FETCH_MIN_BITES", "1")], &["fetch.min.bytes"]),
+    ("a remote app without consent", &[("ONCE_APP_URL", "http://10.0.0.1/")], &["ONCE_APP_ALLOW_REMOTE"]),
+    ("credentials in the app's URL", &[("ONCE_APP_URL", "http://bob:hunter2@127.0.0.1/")], &["ONCE_APP_URL"]),
+    ("an odd scheme", &[("ONCE_REDIS_URL", "http://127.0.0.1:1")], &["ONCE_REDIS_URL"]),
+    ("a regex that matches everything", &[("ONCE_KAFKA_TOPICS", "^.*")], &["ONCE_KAFKA_TOPICS"]),
+    ("a secret file that is missing", &[("ONCE_REDIS_CA_FILE", "/nowhere/ca")], &["ONCE_REDIS_CA_FILE", "/nowhere/ca"]),
+    ("lookup without its URL", &[("ONCE_IN_DOUBT", "lookup")], &["ONCE_APP_LOOKUP_URL"]),
+    ("its own dead-letter topic as source", &[("ONCE_DEAD_LETTER_TOPIC", "orders")], &["ONCE_DEAD_LETTER_TOPIC"]),
+    ("a service link", &[("ONCE_PORT", "tcp://10.0.0.1:80")], &["ONCE_PORT", "enableServiceLinks"]),
+];
+
+fn refused(settings: &[(&str, &str)]) -> String {
+    let mut all: Vec<(&str, &str)> =
+        GOOD.iter().filter(|(name, _)| settings.iter().all(|(set, _)| set != name)).copied().collect();
+    all.extend(settings.iter().filter(|(_, value)| !value.is_empty()));
+    let sidecar = Sidecar::start(&all).expect("a process");
+    assert_eq!(sidecar.wait_exit(Duration::from_secs(30)), Some(2), "{settings:?}: {}", sidecar.tail());
+    sidecar.log().all()
+}
+
+#[test]
+fn every_malformed_setting_is_refused_with_exit_code_2_and_words_that_help() {
+    for (what, settings, words) in TABLE {
+        let said = refused(settings);
+        for word in words {
+            assert!(said.contains(word), "{what}: {word:?} is not in: {said}");
+        }
+        assert!(!said.contains("hunter2") && !said.contains("panicked") && !said.contains("stack"), "{what}: {said}");
+    }
+}
+
+#[test]
+fn all_problems_are_told_in_one_answer() {
+    let wrong = [
+        ("ONCE_KAFKA_TOPIC", "a"),
+        ("ONCE_LEASE", "30"),
+        ("ONCE_MAX_IN_FLIGHT", "0"),
+        ("ONCE_MAX_HELD_BYTES", "1000"),
+        ("ONCE_APP_URL", "http://bob:hunter2@127.0.0.1/"),
+        ("ONCE_REDIS_URL", "http://127.0.0.1:1"),
+        ("ONCE_REDIS_CA_FILE", "/nowhere/ca"),
+        ("ONCE_IN_DOUBT", "perhaps"),
+        ("ONCE_PORT", "tcp://10.0.0.1:80"),
+    ];
+    let said = refused(&wrong);
+    assert!(said.contains("9 problems"), "{said}");
+    for (name, _) in wrong {
+        assert!(said.contains(&format!("\n{name}: ")), "{name} has no line in: {said}");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_refused_with_exit_code_2() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("its address").to_string();
+    let said = refused(&[("ONCE_ADMIN_ADDR", &address)]);
+    assert!(said.contains("ONCE_ADMIN_ADDR") && said.contains(&address), "{said}");
+}

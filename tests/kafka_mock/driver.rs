@@ -1,0 +1,168 @@
+//! A pipeline that does what a test tells it: reads what the log says, answers when asked to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use kafka_once::adapters::kafka::{KafkaConfig, KafkaLog};
+use kafka_once::domain::reasons::CommitResult;
+use kafka_once::domain::record::{NextOffset, Record, TopicPartition};
+use kafka_once::ports::{Assigned, Commit, HeldBytes, Intake, LogCommand, Window};
+use tokio::sync::mpsc::{Receiver, UnboundedSender, channel, unbounded_channel};
+
+/// Nothing takes this long: a test that waits longer hangs.
+const HANGS: Duration = Duration::from_secs(90);
+
+pub struct Driver {
+    intake: Receiver<Intake>,
+    commands: UnboundedSender<LogCommand>,
+    thread: JoinHandle<()>,
+    runtime: tokio::runtime::Runtime,
+    pulses: Arc<AtomicU64>,
+    pub held: Arc<HeldBytes>,
+    pub windows: BTreeMap<TopicPartition, Arc<Window>>,
+}
+
+impl Driver {
+    /// Starts a log with room for two messages between it and us.
+    pub fn start(config: KafkaConfig) -> Self {
+        // Shown where a test fails, or with --nocapture.
+        let _ = tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::DEBUG).try_init();
+        let (sender, intake) = channel(2);
+        let (commands, orders) = unbounded_channel();
+        let (held, pulses) = (Arc::new(HeldBytes::default()), Arc::new(AtomicU64::new(0)));
+        let beat = Arc::clone(&pulses);
+        let pulse = move || {
+            beat.fetch_add(1, Ordering::Relaxed);
+        };
+        let thread = KafkaLog::start(config, sender, orders, Arc::clone(&held), pulse).expect("a log");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        Self { intake, commands, thread, runtime, pulses, held, windows: BTreeMap::new() }
+    }
+
+    /// The next thing the log says.
+    pub fn next(&mut self) -> Intake {
+        let next = async { tokio::time::timeout(HANGS, self.intake.recv()).await };
+        let said = self.runtime.block_on(next).expect("the log says something").expect("the log runs");
+        if let Intake::Assigned(assigned) = &said {
+            self.windows.extend(assigned.iter().map(|one| (one.partition.clone(), Arc::clone(&one.window))));
+        }
+        said
+    }
+
+    /// Reads on until `wanted` is found; drops everything else.
+    pub fn until<T>(&mut self, mut wanted: impl FnMut(Intake) -> Option<T>) -> T {
+        loop {
+            if let Some(found) = wanted(self.next()) {
+                return found;
+            }
+        }
+    }
+
+    pub fn say(&self, command: LogCommand) {
+        self.commands.send(command).expect("the log listens");
+    }
+
+    /// Waits for `count` partitions, sorted.
+    pub fn assigned(&mut self, count: usize) -> Vec<Assigned> {
+        let mut all = Vec::new();
+        while all.len() < count {
+            all.extend(self.until(|said| match said {
+                Intake::Assigned(assigned) => Some(assigned),
+                _ => None,
+            }));
+        }
+        all.sort_by(|a, b| a.partition.cmp(&b.partition));
+        assert_eq!(all.len(), count, "no more than asked for");
+        all
+    }
+
+    /// Waits for `count` partitions and begins to read them.
+    pub fn begun(&mut self, count: usize) -> Vec<Assigned> {
+        let assigned = self.assigned(count);
+        self.say(LogCommand::Begin(assigned.iter().map(|one| one.partition.clone()).collect()));
+        assigned
+    }
+
+    pub fn revoking(&mut self) -> Vec<TopicPartition> {
+        self.until(|said| match said {
+            Intake::Revoking(partitions) => Some(partitions),
+            _ => None,
+        })
+    }
+
+    pub fn lost(&mut self) -> Vec<TopicPartition> {
+        self.until(|said| match said {
+            Intake::Lost(partitions) => Some(partitions),
+            _ => None,
+        })
+    }
+
+    /// The next batch.
+    pub fn batch(&mut self) -> Vec<Record> {
+        self.until(|said| match said {
+            Intake::Records(records) => Some(records),
+            _ => None,
+        })
+    }
+
+    /// Waits for at least `count` records; settles each at once.
+    pub fn records(&mut self, count: usize) -> Vec<Record> {
+        let mut all = Vec::new();
+        while all.len() < count {
+            let batch = self.batch();
+            self.settle(&batch);
+            all.extend(batch);
+        }
+        all
+    }
+
+    pub fn settle(&self, records: &[Record]) {
+        for record in records {
+            self.windows[&record.topic_partition()].passed(1);
+            self.held.freed(record.held_bytes());
+        }
+    }
+
+    /// Commits and waits for the answer.
+    pub fn commit(&mut self, partition: &TopicPartition, next: i64, metadata: &str) -> CommitResult {
+        let commit = Commit { partition: partition.clone(), next: NextOffset(next), metadata: metadata.to_owned() };
+        self.say(LogCommand::Commit(vec![commit]));
+        let (offsets, result) = self.until(|said| match said {
+            Intake::Committed { offsets, result } => Some((offsets, result)),
+            _ => None,
+        });
+        assert_eq!(offsets, [(partition.clone(), NextOffset(next))]);
+        result
+    }
+
+    /// Waits until the polling loop has turned `turns` times more.
+    pub fn turns(&self, turns: u64) {
+        let goal = self.pulses.load(Ordering::Relaxed) + turns;
+        while self.pulses.load(Ordering::Relaxed) < goal {
+            assert!(!self.thread.is_finished(), "the loop turns");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Drops both ends of the pipeline and waits for the end of the thread.
+    pub fn abandon(self) {
+        drop((self.intake, self.commands));
+        self.thread.join().expect("the thread ends in order");
+    }
+
+    /// Leaves the group and waits for the end of the thread.
+    pub fn leave(mut self) {
+        self.say(LogCommand::Leave);
+        self.until(|said| matches!(said, Intake::Left).then_some(()));
+        self.thread.join().expect("the thread ends in order");
+    }
+}
+
+/// The offsets of one partition's records, in the order they came.
+pub fn offsets(records: &[Record], partition: i32) -> Vec<i64> {
+    let of = records.iter().map(Record::position).filter(|position| position.partition == partition);
+    of.map(|position| position.offset.0).collect()
+}
