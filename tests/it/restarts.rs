@@ -17,10 +17,8 @@ const SHORT_LEASE: [(&str, &str); 4] =
     [("ONCE_LEASE", "3s"), ("ONCE_APP_TIMEOUT", "2s"), QUICK_GROUP[0], QUICK_GROUP[1]];
 
 /// A group whose members hear soon of each other, on the mock cluster too.
-const QUICK_GROUP: [(&str, &str); 2] = [
-    ("ONCE_KAFKA_PROPERTY_SESSION_TIMEOUT_MS", "6000"),
-    ("ONCE_KAFKA_PROPERTY_HEARTBEAT_INTERVAL_MS", "500"),
-];
+const QUICK_GROUP: [(&str, &str); 2] =
+    [("ONCE_KAFKA_PROPERTY_SESSION_TIMEOUT_MS", "6000"), ("ONCE_KAFKA_PROPERTY_HEARTBEAT_INTERVAL_MS", "500")];
 
 fn loaded(ground: Ground, name: &str) -> Option<(Scene, Vec<Produced>)> {
     let scene = Scene::new(ground, name, 6)?;

@@ -38,13 +38,10 @@ fn the_loser_of_a_race_waits_and_then_settles_as_duplicate(ground: Ground) {
         metrics.sum("kafka_once_duplicates_total", &[("cause", "redelivery")])
             + metrics.sum("kafka_once_duplicates_total", &[("cause", "in_flight")])
     };
-    let settled = |metrics: &crate::support::sidecar::Metrics| {
-        metrics.sum("kafka_once_records_settled_total", &[]) > 0.5
-    };
-    let counts: Vec<f64> = racers
-        .iter()
-        .map(|racer| duplicates(&racer.await_metrics(PATIENCE, settled).expect("both settle")))
-        .collect();
+    let settled =
+        |metrics: &crate::support::sidecar::Metrics| metrics.sum("kafka_once_records_settled_total", &[]) > 0.5;
+    let counts: Vec<f64> =
+        racers.iter().map(|racer| duplicates(&racer.await_metrics(PATIENCE, settled).expect("both settle"))).collect();
     assert!((counts.iter().sum::<f64>() - 1.0).abs() < 0.5, "one delivered, one duplicate: {counts:?}");
     racers.iter().for_each(stop);
     assert_eq!(scene.ledger.with(|records| records.requests.len()), 1, "one request in all");

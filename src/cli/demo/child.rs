@@ -51,7 +51,8 @@ type LastLines = Arc<Mutex<VecDeque<String>>>;
 impl Child {
     /// Starts `kafka-once run` with these settings and nothing else in its environment.
     pub(super) fn start(settings: &[(&str, &str)], log: &ChildLog) -> Result<Self, Failure> {
-        let (mut process, last, address) = spawn(settings, log).map_err(|error| Failure::Failed(format!("{error:#}")))?;
+        let (mut process, last, address) =
+            spawn(settings, log).map_err(|error| Failure::Failed(format!("{error:#}")))?;
         match address.recv_timeout(START) {
             Ok(admin) => Ok(Self { process, admin, last }),
             Err(_) => {
@@ -181,7 +182,10 @@ mod tests {
     fn the_admin_address_is_found_in_either_format() {
         let address = Some(SocketAddr::from(([127, 0, 0, 1], 40_123)));
         let table = [
-            (r#"{"timestamp":"2025-01-01T00:00:00.1Z","message":"admin server listens","address":"127.0.0.1:40123"}"#, address),
+            (
+                r#"{"timestamp":"2025-01-01T00:00:00.1Z","message":"admin server listens","address":"127.0.0.1:40123"}"#,
+                address,
+            ),
             ("2025-01-01T00:00:00.1Z  INFO admin: admin server listens address=127.0.0.1:40123", address),
             ("another line with 127.0.0.1:40123", None),
         ];

@@ -126,11 +126,7 @@ impl Stage<'_> {
     }
 
     /// Looks until `done` says so (`true`) or the time is over (`false`).
-    fn until(
-        &mut self,
-        limit: Duration,
-        mut done: impl FnMut(&Self) -> anyhow::Result<bool>,
-    ) -> Result<bool, Failure> {
+    fn until(&mut self, limit: Duration, mut done: impl FnMut(&Self) -> anyhow::Result<bool>) -> Result<bool, Failure> {
         let deadline = Instant::now() + limit;
         loop {
             if self.world.is_interrupted() {

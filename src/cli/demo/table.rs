@@ -24,10 +24,8 @@ fn sent(page: &mut String, report: &Report) {
     title(page, "sent to Kafka");
     row(page, "records", report.sent, &format!("in {PARTITIONS} partitions"));
     row(page, "distinct messages", report.distinct, "");
-    let where_planted = format!(
-        "{} adjacent, {} later, {} in another partition",
-        planted.adjacent, planted.later, planted.elsewhere
-    );
+    let where_planted =
+        format!("{} adjacent, {} later, {} in another partition", planted.adjacent, planted.later, planted.elsewhere);
     row(page, "planted duplicates", planted.sum(), &where_planted);
 }
 
@@ -42,8 +40,7 @@ fn applied(page: &mut String, report: &Report) {
 fn seen(page: &mut String, report: &Report) {
     let (found, repeats, aborted) = (report.detected_duplicates, report.possible_repeats, &report.aborted);
     title(page, "seen by the sidecars");
-    let causes =
-        format!("{} producer, {} in flight, {} redelivery", found.producer, found.in_flight, found.redelivery);
+    let causes = format!("{} producer, {} in flight, {} redelivery", found.producer, found.in_flight, found.redelivery);
     row(page, "duplicates", found.sum(), &causes);
     row(page, "failed attempts", report.failed_attempts, "the app answered 500; sent again");
     let how = format!("{}: no drain, no release, no commit", aborted.by);

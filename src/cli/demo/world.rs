@@ -21,16 +21,19 @@ use crate::sidecar::{self, Failure, Sidecar};
 const NAMESPACE: &str = "kafka-once-demo";
 
 /// The rest of what each sidecar is told. Short times: the demo waits for a lease to end, and for the group to notice.
-const SETTINGS: [(&str, &str); 8] = [
+const SETTINGS: [(&str, &str); 7] = [
     ("ONCE_APP_TIMEOUT", "2s"),
     ("ONCE_LEASE", "3s"),
     ("ONCE_DEDUP_WINDOW", "10m"),
     ("ONCE_DRAIN_TIMEOUT", "10s"),
     ("ONCE_ADMIN_ADDR", "127.0.0.1:0"),
     ("ONCE_DEDUP_NAMESPACE", NAMESPACE),
-    ("ONCE_KAFKA_PROPERTY_SESSION_TIMEOUT_MS", "6000"), // the least that brokers allow
     ("ONCE_KAFKA_PROPERTY_HEARTBEAT_INTERVAL_MS", "1000"),
 ];
+
+/// How long a member of the group may be silent. Brokers allow no less than 6 s by default; the mock cluster does, and
+/// takes this long, less a second, for each change of a group.
+const SESSION_TIMEOUT: &str = "ONCE_KAFKA_PROPERTY_SESSION_TIMEOUT_MS";
 
 /// A world with its topic made. Dropping it deletes what it made.
 pub(super) struct World {
@@ -98,9 +101,9 @@ impl World {
     }
 
     fn pairs<'a>(&'a self, app_url: &'a str) -> Vec<(&'a str, &'a str)> {
-        let redis = match &self.place {
-            Place::Embedded { .. } => "memory:",
-            Place::Given { redis, .. } => redis,
+        let (redis, session_timeout) = match &self.place {
+            Place::Embedded { .. } => ("memory:", "3000"),
+            Place::Given { redis, .. } => (redis.as_str(), "6000"),
         };
         let mut pairs = vec![
             ("ONCE_KAFKA_BROKERS", self.topic.brokers.as_str()),
@@ -108,6 +111,7 @@ impl World {
             ("ONCE_KAFKA_GROUP", &self.topic.group),
             ("ONCE_REDIS_URL", redis),
             ("ONCE_APP_URL", app_url),
+            (SESSION_TIMEOUT, session_timeout),
         ];
         pairs.extend(SETTINGS);
         pairs
