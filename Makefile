@@ -1,12 +1,12 @@
 # What one does with this repository. `make help` lists it.
 export SKIPPED_TESTS := $(CURDIR)/.cache/skipped
 
-.PHONY: help demo test bench install
+.PHONY: help demo test bench install build-tools
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
-demo: ## Build and run the main job on the embedded default; nothing else is needed
+demo: build-tools ## Build and run the main job on the embedded default; nothing else is needed
 	cargo run --locked -- demo
 
 test: install ## Install what the tests need and run everything
@@ -17,6 +17,9 @@ test: install ## Install what the tests need and run everything
 
 bench: install ## Measure against bare loops on real Kafka and Redis
 	cargo bench --locked
+
+build-tools:
+	@tests/install build-tools
 
 install: ## Install what the tests need (Debian packages, Kafka's jars, helm); quick when all is there
 	@tests/install

@@ -113,7 +113,7 @@ impl Session {
     }
 
     fn fence_at(&self, held: &Held) -> Moment {
-        held.since.after(self.lease - self.lease / MARGIN)
+        held.since.after(self.lease.saturating_sub(self.lease / MARGIN))
     }
 }
 

@@ -60,7 +60,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             }
             let partition = home.partition.clone();
             if let Some(extent) = forgotten {
-                self.history_differs(&partition, extent);
+                say_history_differs(&partition, extent);
             }
             self.show_pauses(&partition);
             begin.push(partition);
@@ -72,15 +72,6 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             self.pauses_changed();
             self.tell_log(LogCommand::Begin(begin));
         }
-    }
-
-    fn history_differs(&self, partition: &TopicPartition, extent: HistoryExtent) {
-        tracing::error!(
-            topic = %partition.topic,
-            partition = partition.partition,
-            extent = extent.as_str(),
-            "redis has lost memory since this partition was committed; what stands in its log now is in doubt"
-        );
     }
 
     pub(super) fn committed(&mut self, offsets: &[(TopicPartition, NextOffset)], result: CommitResult) {
@@ -98,7 +89,18 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             home.committing = None;
             if result == CommitResult::Ok {
                 home.low_water.acknowledged(*next);
+            } else if let Phase::Committing { until } = &mut home.phase {
+                *until = self.now.moment; // refused now, refused again: what was settled comes back as redelivery
             }
         }
     }
+}
+
+fn say_history_differs(partition: &TopicPartition, extent: HistoryExtent) {
+    tracing::error!(
+        topic = %partition.topic,
+        partition = partition.partition,
+        extent = extent.as_str(),
+        "redis has lost memory since this partition was committed; what stands in its log now is in doubt"
+    );
 }

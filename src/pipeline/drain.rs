@@ -103,8 +103,12 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     }
 
     fn finishing_time(&self) -> Duration {
-        let all = self.limits.drain_timeout;
-        all - LAST_STEPS.min(all / 4)
+        self.limits.drain_timeout.saturating_sub(self.last_steps())
+    }
+
+    /// What is kept back for the last steps.
+    fn last_steps(&self) -> Duration {
+        LAST_STEPS.min(self.limits.drain_timeout / 4)
     }
 
     /// The group wants partitions back.
@@ -216,7 +220,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     }
 
     fn commit_last(&mut self, index: u32) {
-        let until = self.now.moment.after(LAST_STEPS.min(self.limits.drain_timeout / 4) / 2);
+        let until = self.now.moment.after(self.last_steps() / 2);
         let Some(home) = self.homes.get_mut(index) else { return };
         home.phase = Phase::Committing { until };
         self.commit_homes(|phase| phase == Phase::Committing { until });
@@ -226,7 +230,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     fn progress_leaving(&mut self) {
         match self.drain.stage {
             Stage::Finishing { .. } if self.homes.is_empty() => {
-                let until = self.now.moment.after(LAST_STEPS.min(self.limits.drain_timeout / 4) / 2);
+                let until = self.now.moment.after(self.last_steps() / 2);
                 self.drain.stage = Stage::Leaving { until };
                 self.tell_log(LogCommand::Leave);
             }
@@ -240,7 +244,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
 
     /// Gives back the last claims, closes the session and says why the process ends.
     pub(super) async fn close(mut self) -> Result<(), Stopped> {
-        let deadline = self.now.moment.after(LAST_STEPS.min(self.limits.drain_timeout / 4) / 2);
+        let deadline = self.now.moment.after(self.last_steps() / 2);
         for token in self.table.tokens(|_| true) {
             self.live(token, Event::CutOff);
         }

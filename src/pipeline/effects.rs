@@ -1,6 +1,7 @@
 //! Carries out what a step of a record's life decides, and clears up when a life has ended.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::desk::Asker;
 use super::table::{Entry, Token};
@@ -265,7 +266,9 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
                 if overlap {
                     self.metrics.overlap(topic);
                 }
-                self.metrics.end_to_end(self.now.moment.since(entry.taken));
+                if let Ok(produced) = u64::try_from(entry.record.position().timestamp) {
+                    self.metrics.end_to_end(Duration::from_millis(self.now.wall.0.saturating_sub(produced)));
+                }
             }
             End::Duplicate { cause, reused } => {
                 self.metrics.duplicate(topic, cause);

@@ -62,7 +62,7 @@ pub(super) struct Home {
 /// All partitions that are ours. Bounded by the group's assignment.
 #[derive(Debug, Default)]
 pub(super) struct Homes {
-    homes: HashMap<u32, Home>,
+    by_index: HashMap<u32, Home>,
     by_name: HashMap<TopicPartition, u32>,
     topics: HashMap<Arc<str>, u32>,
     next: u32,
@@ -92,12 +92,12 @@ impl Homes {
             bound: false,
             paused: false,
         };
-        self.homes.insert(index, home);
+        self.by_index.insert(index, home);
         index
     }
 
     pub(super) fn remove(&mut self, index: u32) -> Option<Home> {
-        let home = self.homes.remove(&index)?;
+        let home = self.by_index.remove(&index)?;
         self.by_name.remove(&home.partition);
         Some(home)
     }
@@ -107,44 +107,44 @@ impl Homes {
     }
 
     pub(super) fn get(&self, index: u32) -> Option<&Home> {
-        self.homes.get(&index)
+        self.by_index.get(&index)
     }
 
     pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut Home> {
-        self.homes.get_mut(&index)
+        self.by_index.get_mut(&index)
     }
 
     pub(super) fn named(&mut self, partition: &TopicPartition) -> Option<&mut Home> {
         let index = self.index(partition)?;
-        self.homes.get_mut(&index)
+        self.by_index.get_mut(&index)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.homes.is_empty()
+        self.by_index.is_empty()
     }
 
     /// Whether no partition is on its way in or out: by far the most common.
     pub(super) fn all_run(&self) -> bool {
-        self.homes.values().all(|home| home.phase == Phase::Running)
+        self.by_index.values().all(|home| home.phase == Phase::Running)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Home> {
-        self.homes.values()
+        self.by_index.values()
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Home> {
-        self.homes.values_mut()
+        self.by_index.values_mut()
     }
 
     pub(super) fn indices(&self) -> Vec<u32> {
-        let mut indices: Vec<u32> = self.homes.keys().copied().collect();
+        let mut indices: Vec<u32> = self.by_index.keys().copied().collect();
         indices.sort_unstable();
         indices
     }
 
     /// The next deadline of a partition on its way out.
     pub(super) fn wakes_at(&self) -> Option<Moment> {
-        let deadlines = self.homes.values().filter_map(|home| match home.phase {
+        let deadlines = self.by_index.values().filter_map(|home| match home.phase {
             Phase::Leaving { until } | Phase::Committing { until } => Some(until),
             Phase::Starting { .. } | Phase::Running => None,
         });

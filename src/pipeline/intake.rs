@@ -22,10 +22,12 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             Intake::Revoking(partitions) => self.revoking(&partitions),
             Intake::Lost(partitions) => partitions.iter().for_each(|partition| self.lost(partition)),
             Intake::Committed { offsets, result } => self.committed(&offsets, result),
-            Intake::Ends(ends) => ends.iter().for_each(|(partition, end)| self.log_ends_at(partition, *end)),
-            Intake::Bound(partitions, bound) => {
-                partitions.iter().for_each(|partition| self.bound(partition, bound));
+            Intake::Ends(ends) => {
+                for (partition, end) in ends {
+                    self.log_ends_at(&partition, end);
+                }
             }
+            Intake::Bound(partitions, bound) => partitions.iter().for_each(|partition| self.bound(partition, bound)),
             Intake::BrokerUp(up) => self.metrics.broker_up(up),
             Intake::Fatal(why) => self.stopped = Some(Stopped::Log(why)),
             Intake::Left => self.drain.left(),
@@ -122,7 +124,6 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             lane,
             at_head: false,
             ready: false,
-            taken: self.now.moment,
             asked: self.now.moment,
             courier: None,
             epoch: 0,

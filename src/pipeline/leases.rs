@@ -236,7 +236,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         match error {
             StoreError::Away(why) => self.store_is_up(false, why),
             StoreError::Refused(_) if self.leases.history.is_none() => {
-                self.stopped = Some(Stopped::Refused(error.to_string()))
+                self.stopped = Some(Stopped::Refused(error.to_string()));
             }
             StoreError::Refused(why) => self.store_is_up(false, why),
         }

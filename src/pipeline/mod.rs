@@ -138,6 +138,7 @@ enum Action {
 }
 
 /// The life of all records of one process.
+#[allow(clippy::struct_excessive_bools)] // each is one neighbour's state, none excludes another
 pub struct Pipeline<C, A, D> {
     claims: Arc<C>,
     app: Arc<A>,

@@ -38,7 +38,6 @@ pub(super) struct Entry {
     pub(super) at_head: bool,
     /// Claimed, and waits to become the head of its lane.
     pub(super) ready: bool,
-    pub(super) taken: Moment,
     /// When its request was sent, or its command to the store.
     pub(super) asked: Moment,
     /// The courier that carries its request.

@@ -32,7 +32,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 pub(super) fn kafka(settings: &Settings) -> KafkaConfig {
     let topics = match &settings.kafka.topics {
         Topics::List(names) => names.clone(),
-        Topics::Pattern(pattern) => vec![pattern.to_string()],
+        Topics::Pattern(pattern) => vec![pattern.clone()],
     };
     KafkaConfig {
         brokers: settings.kafka.connection.brokers.clone(),
@@ -64,13 +64,11 @@ fn owned<'a>(properties: impl Iterator<Item = (&'static str, &'a str)>) -> BTree
 /// The store that the settings name. Redis connects in the background: being away is no error.
 pub(super) fn store(settings: &Settings) -> Result<Store, StoreError> {
     let reach = &settings.redis.reach;
-    match redis_config(reach, &settings.redis.namespace) {
-        Some(config) => Ok(Store::redis(RedisClaims::start(&config)?, reach.allow_eviction)),
-        None => {
-            tracing::warn!("the store is this process' memory: everything it knows is forgotten at exit");
-            Ok(Store::memory(memory()))
-        }
+    if let Some(config) = redis_config(reach, &settings.redis.namespace) {
+        return Ok(Store::redis(RedisClaims::start(&config)?, reach.allow_eviction));
     }
+    tracing::warn!("the store is this process' memory: everything it knows is forgotten at exit");
+    Ok(Store::memory(memory()))
 }
 
 /// A store in this process' memory, by this host's clock.

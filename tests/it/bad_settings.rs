@@ -13,7 +13,9 @@ const GOOD: [(&str, &str); 5] = [
 ];
 
 /// What is wrong, the settings over good ones, and words that the answer must hold.
-const TABLE: [(&str, &[(&str, &str)], &[&str]); 17] = [
+type Row = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
+
+const TABLE: [Row; 17] = [
     ("unknown, with the nearest real name", &[("ONCE_KAFKA_TOPIC", "a")], &["ONCE_KAFKA_TOPIC", "ONCE_KAFKA_TOPICS"]),
     ("missing", &[("ONCE_APP_URL", "")], &["ONCE_APP_URL"]),
     ("a duration without unit", &[("ONCE_LEASE", "30")], &["ONCE_LEASE", "30"]),
@@ -22,7 +24,7 @@ const TABLE: [(&str, &[(&str, &str)], &[&str]); 17] = [
     ("lease not above the timeout", &[("ONCE_LEASE", "5s")], &["ONCE_LEASE", "ONCE_APP_TIMEOUT"]),
     ("window not above the lease", &[("ONCE_DEDUP_WINDOW", "10s")], &["ONCE_DEDUP_WINDOW", "ONCE_LEASE"]),
     ("an unsafe client property", &[("ONCE_KAFKA_PROPERTY_ENABLE_AUTO_COMMIT", "true")], &["enable.auto.commit"]),
-    ("an unknown client property", &[("ONCE_KAFKA_PROPERTY_FETCH_MIN_BITES", "1")], &["fetch.min.bytes"]),
+    ("an unknown client property", &[("ONCE_KAFKA_PROPERTY_FETCH_MIN_BITES", "1")], &["ONCE_KAFKA_PROPERTY_FETCH_MIN_BYTES"]),
     ("a remote app without consent", &[("ONCE_APP_URL", "http://10.0.0.1/")], &["ONCE_APP_ALLOW_REMOTE"]),
     ("credentials in the app's URL", &[("ONCE_APP_URL", "http://bob:hunter2@127.0.0.1/")], &["ONCE_APP_URL"]),
     ("an odd scheme", &[("ONCE_REDIS_URL", "http://127.0.0.1:1")], &["ONCE_REDIS_URL"]),

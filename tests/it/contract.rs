@@ -38,7 +38,7 @@ fn the_app_receives_exactly_the_headers_of_the_contract(ground: Ground) {
         .header("Host", "evil")
         .header("Idempotency-Key", "forged")
         .header("Transfer-Encoding", "chunked");
-    scene.produce(vec![record]);
+    scene.produce(&[record]);
     let sidecar = scene.sidecar(&[("ONCE_APP_URL", &scene.ledger.url("/in/{topic}"))]);
     scene.await_applied(1);
     let records = scene.ledger.records();
@@ -81,7 +81,7 @@ fn a_tombstone_and_an_empty_value_are_told_apart(ground: Ground) {
     let Some(scene) = Scene::new(ground, "tombstone", 1) else { return };
     let tombstone = Record::new(&scene.topic, "").id("tombstone").tombstone();
     let empty = Record::new(&scene.topic, "").id("empty");
-    scene.produce(vec![tombstone, empty]);
+    scene.produce(&[tombstone, empty]);
     let sidecar = scene.sidecar(&[]);
     scene.await_applied(2);
     let records = scene.ledger.records();
@@ -98,7 +98,7 @@ fn an_app_on_a_unix_socket_is_served(ground: Ground) {
     let Some(mut scene) = Scene::new(ground, "unix", 1) else { return };
     let folder = tempfile::tempdir().expect("a folder");
     scene.ledger = Ledger::start_unix(&folder.path().join("app.sock")).expect("an app");
-    let produced = scene.produce(vec![Record::new(&scene.topic, "by socket").id("one")]);
+    let produced = scene.produce(&[Record::new(&scene.topic, "by socket").id("one")]);
     let sidecar = scene.sidecar(&[("ONCE_APP_URL", &scene.ledger.url("/orders"))]);
     scene.await_applied(1);
     scene.await_committed();

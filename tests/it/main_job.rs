@@ -14,7 +14,7 @@ fn every_message_is_applied_once_and_committed(ground: Ground) {
     let Some(scene) = Scene::new(ground, "once", 2) else { return };
     let records = (0..200)
         .map(|number| Record::new(&scene.topic, format!("{number}")).id(format!("id-{number}")).partition(number % 2));
-    let produced = scene.produce(records.collect());
+    let produced = scene.produce(&records.collect::<Vec<_>>());
     let sidecar = scene.sidecar(&[]);
     scene.await_applied(200);
     scene.await_committed();
@@ -27,7 +27,7 @@ fn a_hundred_thousand_messages_with_duplicates_over_two_sidecars_are_applied_onc
     let Some(scene) = Scene::new(ground, "many", 8) else { return };
     let records = with_duplicates(&scene.topic, DISTINCT, 8);
     assert_eq!(records.len(), 100_000);
-    let produced = scene.produce(records);
+    let produced = scene.produce(&records);
     let sidecars = [scene.sidecar(&[]), scene.sidecar(&[])];
     let done = AtomicBool::new(false);
     let scrapes = std::thread::scope(|scope| {

@@ -27,7 +27,7 @@ fn loaded(ground: Ground, name: &str) -> Option<(Scene, Vec<Produced>)> {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         Answer::status(200)
     });
-    let produced = scene.produce(with_duplicates(&scene.topic, DISTINCT, 6));
+    let produced = scene.produce(&with_duplicates(&scene.topic, DISTINCT, 6));
     Some((scene, produced))
 }
 
@@ -59,15 +59,17 @@ fn a_sidecar_that_joins_and_leaves_under_load_makes_nothing_be_forwarded_twice(g
     while guest.metrics().map_or(0.0, |metrics| metrics.sum("kafka_once_records_settled_total", &[])) < 100.0 {
         assert!(guest.runs() && distinct < 1_000_000, "{}", guest.tail());
         let more = (distinct..distinct + 500).map(|number| numbered(&scene.topic, number, 6));
-        produced.extend(scene.produce(more.collect()));
+        produced.extend(scene.produce(&more.collect::<Vec<_>>()));
         distinct += 500;
     }
     assert_books(&guest.metrics().expect("a scrape"));
     stop(&guest);
     scene.await_applied(distinct);
     scene.await_committed();
-    staying.iter().for_each(|sidecar| assert_books(&sidecar.metrics().expect("a scrape")));
-    staying.iter().for_each(stop);
+    for sidecar in &staying {
+        assert_books(&sidecar.metrics().expect("a scrape"));
+        stop(sidecar);
+    }
     let audit = scene.audit(&produced);
     audit.assert_exactly_once();
     assert_eq!(audit.forwarded_twice, []);

@@ -87,10 +87,10 @@ impl Scene {
     }
 
     /// Produces records, and tells what was produced.
-    pub fn produce(&self, records: Vec<Record>) -> Vec<Produced> {
+    pub fn produce(&self, records: &[Record]) -> Vec<Produced> {
         let producer = Producer::new(&self.bootstrap).expect("a producer");
-        let positions = producer.send(records.clone()).expect("records are produced");
-        Produced::all(&records, &positions)
+        let positions = producer.send(records.to_vec()).expect("records are produced");
+        Produced::all(records, &positions)
     }
 
     /// Waits until the app has applied so many effects.

@@ -21,7 +21,7 @@ fn the_loser_of_a_race_waits_and_then_settles_as_duplicate(ground: Ground) {
             Answer::status(200)
         }
     });
-    let produced = scene.produce(vec![Record::new(&scene.topic, "raced for").id("one")]);
+    let produced = scene.produce(&[Record::new(&scene.topic, "raced for").id("one")]);
     let namespace = ("ONCE_DEDUP_NAMESPACE", scene.topic.as_str());
     let other_group = format!("{}-other", scene.group);
     let racers = [scene.sidecar(&[namespace]), scene.sidecar(&[namespace, ("ONCE_KAFKA_GROUP", &other_group)])];

@@ -128,8 +128,16 @@ impl Sidecar {
 }
 
 /// A parsed scrape.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct Metrics(BTreeMap<Series, f64>);
+
+/// What is not zero, without the buckets: what a failing test wants to show.
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown = self.0.iter().filter(|((name, _), value)| !name.ends_with("_bucket") && value.abs() > 0.0);
+        f.debug_map().entries(shown).finish()
+    }
+}
 
 /// Name and labels of a series.
 pub type Series = (String, BTreeMap<String, String>);

@@ -2,9 +2,9 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -32,11 +32,9 @@ const BATCH: usize = 64;
 /// How long a poll waits when nothing is expected but records: also the longest a command waits.
 const IDLE: Duration = Duration::from_millis(50);
 /// How long it waits while something else may change at any moment.
-const BUSY: Duration = Duration::from_millis(2);
+pub(super) const BUSY: Duration = Duration::from_millis(2);
 /// How long a full channel keeps us from polling, before all partitions are paused and after.
 const ROOM: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(20));
-/// Bound of a step of leaving: commits answered; group left and client gone (twice as long); last message taken.
-const LEAVE_STEP: Duration = Duration::from_secs(5);
 
 /// Kafka, as the log that the pipeline reads.
 pub struct KafkaLog;
@@ -77,6 +75,7 @@ impl KafkaLog {
             pulse,
             stalled: false,
             broker_up: None,
+            was_up: false,
             dead: false,
         };
         let thread = std::thread::Builder::new().name("kafka".into());
@@ -98,14 +97,16 @@ pub(super) struct Polling<P> {
     pub(super) handover: Handover,
     pub(super) partitions: Partitions,
     pub(super) group: Group,
-    committer: Committer,
+    pub(super) committer: Committer,
     /// Disconnected once the client is gone.
-    gone: Receiver<Infallible>,
+    pub(super) gone: Receiver<Infallible>,
     commands: UnboundedReceiver<LogCommand>,
     held: Arc<HeldBytes>,
-    pulse: P,
+    pub(super) pulse: P,
     stalled: bool,
     broker_up: Option<bool>,
+    /// Whether any broker has ever let us in.
+    was_up: bool,
     dead: bool,
 }
 
@@ -178,7 +179,7 @@ impl<P: Fn() + Send> Polling<P> {
 
     // ---- what callbacks noted -------------------------------------------------------------------------------------
 
-    fn heed_events(&mut self) {
+    pub(super) fn heed_events(&mut self) {
         while let Some(Answered { offsets, result }) = self.committer.answered() {
             self.handover.push(Intake::Committed { offsets, result });
         }
@@ -204,7 +205,7 @@ impl<P: Fn() + Send> Polling<P> {
     }
 
     fn error(&mut self, code: RDKafkaErrorCode, reason: &str) {
-        match fate(code, self.broker_up.is_some_and(|up| up)) {
+        match fate(code, self.was_up) {
             Fate::Fatal => {
                 let detail = self.consumer.client().fatal_error().map(|(_, text)| text);
                 self.fatal(detail.as_deref().unwrap_or(reason));
@@ -228,6 +229,7 @@ impl<P: Fn() + Send> Polling<P> {
     }
 
     fn tell_broker_up(&mut self, up: bool) {
+        self.was_up |= up;
         if self.broker_up.replace(up) != Some(up) {
             tracing::info!(target: "kafka", up, "brokers");
             self.handover.push(Intake::BrokerUp(up));
@@ -348,52 +350,4 @@ impl<P: Fn() + Send> Polling<P> {
             other => tracing::debug!(target: "kafka", error = %other, "poll"),
         }
     }
-
-    // ---- the end ---------------------------------------------------------------------------------------------------
-
-    /// Waits for open commits, gives everything back and leaves the group at once, each step bounded.
-    fn leave(mut self) {
-        self.await_commits();
-        self.consumer.context().close();
-        self.answer_at_once();
-        let Self { consumer, committer, group, gone, mut handover, pulse, .. } = self;
-        drop((committer, group));
-        // Dropping the client leaves the group, polling for its own callbacks; then it joins its threads, which may
-        // wait for a broker that has gone silent.
-        let dropper = std::thread::Builder::new().name("kafka-drop".into()).spawn(move || drop(consumer));
-        let left = dropper.is_ok() && is_gone(&gone, &pulse);
-        if left {
-            tracing::info!(target: "kafka", "group left");
-        } else {
-            tracing::warn!(target: "kafka", "group not left in time, its session will run out");
-        }
-        handover.push(Intake::Left);
-        // Nobody listening is as good as everything taken.
-        let _ = handover.flush_within(LEAVE_STEP);
-    }
-
-    /// Polls for callbacks only, until all commits are answered, bounded.
-    fn await_commits(&mut self) {
-        let deadline = Instant::now() + LEAVE_STEP;
-        self.pause(&self.partitions.all());
-        while self.committer.open() > 0 && Instant::now() < deadline {
-            (self.pulse)();
-            // Records handed out now are not taken in: their offsets are not committed, their next owner reads them.
-            drop(self.consumer.poll(BUSY));
-            self.heed_events();
-            let _ = self.handover.flush();
-        }
-    }
-}
-
-/// Waits until the client is gone, bounded.
-fn is_gone(gone: &Receiver<Infallible>, pulse: &impl Fn()) -> bool {
-    let deadline = Instant::now() + 2 * LEAVE_STEP;
-    while Instant::now() < deadline {
-        pulse();
-        if gone.recv_timeout(ROOM.0) == Err(RecvTimeoutError::Disconnected) {
-            return true;
-        }
-    }
-    false
 }
