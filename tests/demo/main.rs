@@ -71,11 +71,12 @@ fn the_table_is_for_people_and_ends_with_the_verdict() {
 
 #[test]
 fn usage_and_settings_errors_exit_with_2_and_say_what_to_change() {
-    let table: [(&[&str], (&str, &str), &str); 6] = [
+    let table: [(&[&str], (&str, &str), &str); 7] = [
         (&["--kafka", "127.0.0.1:1"], ("A", "b"), "--redis"),
         (&["--redis", "redis://127.0.0.1:1"], ("A", "b"), "--kafka"),
         (&["--sidecars", "3"], ("A", "b"), "--sidecars"),
         (&["--kafka", "127.0.0.1:1", "--redis", "http://127.0.0.1:1"], ("A", "b"), "ONCE_REDIS_URL"),
+        (&["--kafka", "127.0.0.1:1", "--redis", "memory:"], ("A", "b"), "memory:"),
         (&[], ("ONCE_LOG", "loud"), "ONCE_LOG"),
         (&[], ("ONCE_LEASES", "3s"), "ONCE_LEASE"),
     ];

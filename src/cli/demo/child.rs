@@ -20,6 +20,9 @@ const START: Duration = Duration::from_secs(15);
 /// How much longer than its drain timeout a sidecar may take to end.
 const END: Duration = Duration::from_secs(30);
 
+/// How long it may take when nobody waits for its result any more.
+const FAREWELL: Duration = Duration::from_secs(3);
+
 /// Between two looks whether it has ended.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -39,7 +42,7 @@ pub(super) struct ChildLog {
     pub format: &'static str,
 }
 
-/// A running sidecar. Dropping it kills it.
+/// A running sidecar. Dropping it asks it to end, and kills it if it does not do so soon.
 pub(super) struct Child {
     process: std::process::Child,
     admin: SocketAddr,
@@ -50,17 +53,14 @@ type LastLines = Arc<Mutex<VecDeque<String>>>;
 
 impl Child {
     /// Starts `kafka-once run` with these settings and nothing else in its environment.
-    pub(super) fn start(settings: &[(&str, &str)], log: &ChildLog) -> Result<Self, Failure> {
-        let (mut process, last, address) =
-            spawn(settings, log).map_err(|error| Failure::Failed(format!("{error:#}")))?;
-        match address.recv_timeout(START) {
-            Ok(admin) => Ok(Self { process, admin, last }),
-            Err(_) => {
-                let _ = process.kill(); // it may have ended
-                let status = process.wait().ok();
-                Err(failure("a sidecar did not start", status, &last))
-            }
+    pub(super) fn start(settings: &[(&str, &str)], log: &ChildLog) -> anyhow::Result<Self> {
+        let (mut process, last, address) = spawn(settings, log)?;
+        if let Ok(admin) = address.recv_timeout(START) {
+            return Ok(Self { process, admin, last });
         }
+        let _ = process.kill(); // it may have ended
+        let status = process.wait().ok();
+        Err(failure("a sidecar did not start", status, &last).into())
     }
 
     /// Its admin port.
@@ -82,23 +82,22 @@ impl Child {
     }
 
     /// SIGTERM, and the wait for exit code 0.
-    pub(super) fn terminate(mut self) -> Result<(), Failure> {
-        let ended = self.ask_and_wait().map_err(|error| Failure::Failed(format!("{error:#}")))?;
-        match ended {
+    pub(super) fn terminate(mut self) -> anyhow::Result<()> {
+        match self.ask_and_wait(END)? {
             Some(status) if status.success() => Ok(()),
-            Some(status) => Err(failure("a sidecar failed", Some(status), &self.last)),
-            None => Err(failure("a sidecar did not end after SIGTERM", None, &self.last)),
+            Some(status) => Err(failure("a sidecar failed", Some(status), &self.last).into()),
+            None => Err(failure("a sidecar did not end after SIGTERM", None, &self.last).into()),
         }
     }
 
-    fn ask_and_wait(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+    fn ask_and_wait(&mut self, patience: Duration) -> anyhow::Result<Option<ExitStatus>> {
         if let Some(status) = self.process.try_wait()? {
             return Ok(Some(status));
         }
         // Not waited for until now: its process ID is nobody else's.
         let pid = Pid::from_raw(self.process.id().cast_signed()).context("a process ID")?;
         kill_process(pid, Signal::TERM)?;
-        let deadline = Instant::now() + END;
+        let deadline = Instant::now() + patience;
         while Instant::now() < deadline {
             if let Some(status) = self.process.try_wait()? {
                 return Ok(Some(status));
@@ -111,7 +110,9 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        let _ = self.process.kill(); // it may have ended
+        // One that leaves its group lets us delete that; one that cannot, or has ended, is no news here.
+        let _ = self.ask_and_wait(FAREWELL);
+        let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
@@ -161,8 +162,8 @@ fn follow(lines: impl BufRead, last: &LastLines, found: &SyncSender<SocketAddr>,
 /// The address in the line by which the admin server says it, in either format.
 fn listens_at(line: &str) -> Option<SocketAddr> {
     let line = line.contains(LISTENS).then_some(line)?;
-    let address = line.split(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':'));
-    address.filter_map(|word| word.parse().ok()).next()
+    let mut address = line.split(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':'));
+    address.find_map(|word| word.parse().ok())
 }
 
 /// What to say of a child that failed: its exit code stands for ours, its last lines for what it had to say.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::child::Child;
-use super::scrape::Counters;
-use crate::sidecar::{Failure, Sidecar, Stop};
+use super::scrape::{self, Counters};
+use crate::sidecar::{Sidecar, Stop};
 use crate::telemetry::Metrics;
 
 /// One sidecar.
@@ -41,39 +41,44 @@ impl Member {
         Self { name, body: Body::Child(child) }
     }
 
-    /// What it has counted so far.
-    pub(super) fn counters(&self) -> anyhow::Result<Counters> {
+    /// Its metrics, as operators see them.
+    pub(super) fn page(&self) -> anyhow::Result<String> {
         match &self.body {
-            Body::Inside { metrics, .. } => Ok(Counters::read(&metrics.render()?)),
+            Body::Inside { metrics, .. } => metrics.render(),
             Body::Child(child) => {
-                Counters::fetch(child.admin()).with_context(|| format!("sidecar {} does not answer", self.name))
+                scrape::fetch(child.admin()).with_context(|| format!("sidecar {} does not answer", self.name))
             }
         }
     }
 
+    /// What it has counted so far.
+    pub(super) fn counters(&self) -> anyhow::Result<Counters> {
+        Ok(Counters::read(&self.page()?))
+    }
+
     /// Ends it as a crash would: no drain, no release, no commit.
-    pub(super) fn abort(self) -> Result<Aborted, Failure> {
+    pub(super) fn abort(self) -> anyhow::Result<Aborted> {
         match self.body {
             Body::Inside { sidecar, stop, metrics } => {
                 stop.abort();
                 sidecar.wait()?;
-                let page = metrics.render().map_err(failed)?;
+                let page = metrics.render()?;
                 Ok(Aborted { counters: Counters::read(&page), last: true })
             }
             Body::Child(child) => {
-                let counters = Counters::fetch(child.admin()).map_err(failed)?;
-                child.kill().map_err(failed)?;
-                Ok(Aborted { counters, last: false })
+                let page = scrape::fetch(child.admin())?;
+                child.kill()?;
+                Ok(Aborted { counters: Counters::read(&page), last: false })
             }
         }
     }
 
     /// Drains it and waits until it has ended; an error when it did not end as asked.
-    pub(super) fn stop(self) -> Result<(), Failure> {
+    pub(super) fn stop(self) -> anyhow::Result<()> {
         match self.body {
             Body::Inside { sidecar, stop, .. } => {
                 stop.gracefully();
-                sidecar.wait()
+                Ok(sidecar.wait()?)
             }
             Body::Child(child) => child.terminate(),
         }
@@ -86,8 +91,4 @@ impl Member {
             Body::Child(child) => child.has_ended(),
         }
     }
-}
-
-fn failed(error: anyhow::Error) -> Failure {
-    Failure::Failed(format!("{error:#}"))
 }

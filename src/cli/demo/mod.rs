@@ -32,7 +32,7 @@ pub(super) struct DemoArguments {
     /// Brokers of a running Kafka, for a topic of the demo's own, which it deletes; needs --redis
     #[arg(long, value_name = "HOST:PORT", requires = "redis")]
     kafka: Option<String>,
-    /// A running Redis, as in ONCE_REDIS_URL; needs --kafka
+    /// A running Redis, as in `ONCE_REDIS_URL`; needs --kafka
     #[arg(long, value_name = "URL", requires = "kafka")]
     redis: Option<String>,
 }
@@ -52,17 +52,17 @@ pub(super) fn run(arguments: &DemoArguments) -> ExitCode {
     }
     match demonstrate(arguments, &settings, logs) {
         Ok(report) => tell(&report, arguments.json),
-        Err(failure) => {
-            eprintln!("kafka-once: {failure}");
-            ExitCode::from(failure.exit_code())
+        Err(error) => {
+            eprintln!("kafka-once: {error:#}");
+            ExitCode::from(error.downcast_ref().map_or(1, Failure::exit_code))
         }
     }
 }
 
-fn demonstrate(arguments: &DemoArguments, settings: &DemoSettings, logs: bool) -> Result<Report, Failure> {
+fn demonstrate(arguments: &DemoArguments, settings: &DemoSettings, logs: bool) -> anyhow::Result<Report> {
     let world = match (&arguments.kafka, &arguments.redis) {
         (Some(kafka), Some(redis)) => World::given(kafka, redis, child_log(settings, logs))?,
-        _ => World::embedded().map_err(|error| Failure::Failed(format!("{error:#}")))?,
+        _ => World::embedded()?,
     };
     play::play(&world, logs)
 }

@@ -213,12 +213,14 @@ mod tests {
         }
     }
 
+    type Change = fn(&mut Findings, Counters);
+
     #[test]
     fn whatever_else_goes_wrong_breaks_it_too() {
         let open = Counters { received: 3, delivered: 2, open: 1, ..Counters::default() };
         let uneven = Counters { received: 5, delivered: 3, ..Counters::default() };
         let too_few = Counters { received: 2, delivered: 2, ..Counters::default() };
-        let table: [(fn(&mut Findings, Counters), Counters, &str); 6] = [
+        let table: [(Change, Counters, &str); 6] = [
             (|found, _| found.committed = false, open, "not everything is committed"),
             (|found, _| found.failures.push("it crashed".to_owned()), open, "it crashed"),
             (|found, counters| found.survivors[0] = counters, open, "books do not balance"),

@@ -46,11 +46,6 @@ impl Duplicates {
 }
 
 impl Counters {
-    /// Fetches and reads the page of a sidecar in another process.
-    pub(super) fn fetch(admin: SocketAddr) -> anyhow::Result<Self> {
-        Ok(Self::read(&get(admin, "/metrics")?))
-    }
-
     /// Reads a page in Prometheus' text format.
     pub(super) fn read(page: &str) -> Self {
         let sum = |family: &Family, label: &str| sum(page, &family.full_name(), label);
@@ -100,6 +95,18 @@ impl AddAssign for Counters {
         self.partitions += other.partitions;
         self.in_flight += other.in_flight;
     }
+}
+
+/// The page of a sidecar in another process.
+pub(super) fn fetch(admin: SocketAddr) -> anyhow::Result<String> {
+    get(admin, "/metrics")
+}
+
+/// Which neighbours do not answer.
+pub(super) fn away(page: &str) -> Vec<&'static str> {
+    let neighbours = [(catalog::BROKER_UP, "kafka"), (catalog::STORE_UP, "redis"), (catalog::APP_UP, "the app")];
+    let away = neighbours.into_iter().filter(|(family, _)| sum(page, &family.full_name(), "") == 0);
+    away.map(|(_, name)| name).collect()
 }
 
 /// Labels and value of each sample of a family.
@@ -156,6 +163,7 @@ mod tests {
         metrics.duplicate(topic, DuplicateCause::InFlight);
         metrics.released(topic, 1);
         metrics.in_flight(5);
+        metrics.app_up(true);
         let read = Counters::read(&metrics.render()?);
         let expected = Counters {
             received: 10,
@@ -169,6 +177,7 @@ mod tests {
             ..Counters::default()
         };
         assert_eq!(read, expected);
+        assert_eq!(away(&metrics.render()?), ["kafka", "redis"]);
         assert!(read.balance() && !Counters { open: 5, ..read }.balance());
         Ok(())
     }

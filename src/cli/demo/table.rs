@@ -40,8 +40,10 @@ fn applied(page: &mut String, report: &Report) {
 fn seen(page: &mut String, report: &Report) {
     let (found, repeats, aborted) = (report.detected_duplicates, report.possible_repeats, &report.aborted);
     title(page, "seen by the sidecars");
-    let causes = format!("{} producer, {} in flight, {} redelivery", found.producer, found.in_flight, found.redelivery);
-    row(page, "duplicates", found.sum(), &causes);
+    row(page, "duplicates", found.sum(), "records read again after the abort are judged again");
+    row(page, "  producer", found.producer, "the first one was settled");
+    row(page, "  in flight", found.in_flight, "the first one was open: they waited for its outcome");
+    row(page, "  redelivery", found.redelivery, "settled by the aborted one, which had not committed yet");
     row(page, "failed attempts", report.failed_attempts, "the app answered 500; sent again");
     let how = format!("{}: no drain, no release, no commit", aborted.by);
     row(page, "sidecars aborted", 1, &how);
@@ -60,11 +62,8 @@ fn verdict(page: &mut String, report: &Report) {
     for broken in &report.broken {
         let _ = writeln!(page, "BROKEN: {broken}");
     }
-    let seconds = report.seconds;
-    let _ = match report.all_kept() {
-        true => writeln!(page, "Every effect happened exactly once. ({seconds:.1} s)"),
-        false => writeln!(page, "A promise was broken. ({seconds:.1} s)"),
-    };
+    let words = if report.all_kept() { "Every effect happened exactly once." } else { "A promise was broken." };
+    let _ = writeln!(page, "{words} ({:.1} s)", report.seconds);
 }
 
 // Writing to a String cannot fail.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anyhow::Context;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,7 +14,7 @@ use super::crew::Member;
 use super::planting::PARTITIONS;
 use super::topic::DemoTopic;
 use crate::adapters::claims::memory::Memory;
-use crate::settings::Settings;
+use crate::settings::{Settings, Store};
 use crate::sidecar::{self, Failure, Sidecar};
 
 /// One for all runs: message IDs are scoped by topic too, and what a run leaves in Redis is one small key; its marks
@@ -58,12 +59,15 @@ impl World {
     }
 
     /// A Kafka and a Redis that run already.
-    pub(super) fn given(kafka: &str, redis: &str, log: ChildLog) -> Result<Self, Failure> {
+    pub(super) fn given(kafka: &str, redis: &str, log: ChildLog) -> anyhow::Result<Self> {
         let topic = DemoTopic::new(kafka.to_owned());
         let place = Place::Given { redis: redis.to_owned(), log, interrupted: interrupts()? };
         let mut world = Self { topic, place, made: false };
-        world.settings("http://127.0.0.1:1/")?; // before anything is made
-        world.topic.create().map_err(|error| Failure::Failed(format!("kafka at {kafka}: {error:#}")))?;
+        let settings = world.settings("http://127.0.0.1:1/")?; // before anything is made
+        if matches!(settings.redis.reach.store, Store::Memory) {
+            return Err(Failure::Refused("--redis memory: cannot be shared by processes".to_owned()).into());
+        }
+        world.topic.create().with_context(|| format!("kafka at {kafka}"))?;
         world.made = true;
         Ok(world)
     }
@@ -85,7 +89,7 @@ impl World {
     }
 
     /// Starts a sidecar before the app.
-    pub(super) fn sidecar(&self, name: &'static str, app: &App) -> Result<Member, Failure> {
+    pub(super) fn sidecar(&self, name: &'static str, app: &App) -> anyhow::Result<Member> {
         let url = app.url(name);
         match &self.place {
             Place::Embedded { memory, .. } => {
@@ -137,11 +141,10 @@ impl Drop for World {
 }
 
 /// Told of SIGINT and SIGTERM, so that children are ended and the topic is deleted before we go.
-fn interrupts() -> Result<Arc<AtomicBool>, Failure> {
-    let failed = |error: std::io::Error| Failure::Failed(format!("signals cannot be heard: {error}"));
+fn interrupts() -> std::io::Result<Arc<AtomicBool>> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&interrupted);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let hear = move || {
         runtime.block_on(async move {
             let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
@@ -154,6 +157,6 @@ fn interrupts() -> Result<Arc<AtomicBool>, Failure> {
             told.store(true, Ordering::Relaxed);
         });
     };
-    std::thread::Builder::new().name("signals".to_owned()).spawn(hear).map_err(failed)?;
+    std::thread::Builder::new().name("signals".to_owned()).spawn(hear)?;
     Ok(interrupted)
 }
