@@ -16,7 +16,7 @@ test: install ## Install what the tests need and run everything
 	cargo test --locked; status=$$?; tests/skipped; exit $$status
 
 bench: install ## Measure against bare loops on real Kafka and Redis
-	cargo bench --locked
+	cargo bench --locked --bench sidecar
 
 build-tools:
 	@tests/install build-tools

@@ -204,6 +204,8 @@ pub enum Intake {
     BrokerUp(bool),
     /// The client is beyond healing: the process must end.
     Fatal(String),
+    /// The cluster refuses us until somebody changes its or our settings; the text says what.
+    Refused(String),
     /// The group is left; nothing follows.
     Left,
 }

@@ -33,7 +33,7 @@ enum Stage {
     #[default]
     Not,
     /// Partitions finish what is open.
-    Finishing { until: Moment },
+    Finishing,
     /// The group is being left.
     Leaving { until: Moment },
     /// The group is left.
@@ -66,8 +66,9 @@ impl Drain {
 
     pub(super) fn wakes_at(&self) -> Option<Moment> {
         match self.stage {
-            Stage::Finishing { until } | Stage::Leaving { until } => Some(until),
-            Stage::Not | Stage::Left => None,
+            Stage::Leaving { until } => Some(until),
+            // While finishing, each partition has its own deadline.
+            Stage::Not | Stage::Finishing | Stage::Left => None,
         }
     }
 }
@@ -94,7 +95,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         }
         tracing::info!(open = self.table.len(), "draining");
         let until = self.now.moment.after(self.finishing_time());
-        self.drain.stage = Stage::Finishing { until };
+        self.drain.stage = Stage::Finishing;
         self.pause_all(PauseReason::Draining, "finishing what is open".to_owned());
         for index in self.homes.indices() {
             self.leave(index, until);
@@ -229,7 +230,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
 
     fn progress_leaving(&mut self) {
         match self.drain.stage {
-            Stage::Finishing { .. } if self.homes.is_empty() => {
+            Stage::Finishing if self.homes.is_empty() => {
                 let until = self.now.moment.after(self.last_steps() / 2);
                 self.drain.stage = Stage::Leaving { until };
                 self.tell_log(LogCommand::Leave);

@@ -67,7 +67,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         if self.leases.live(self.now.moment).is_none() {
             return;
         }
-        while self.desk.claims() + self.to_send.len() < self.claim_ahead() {
+        while self.desk.claims() + self.to_send.len() < self.ahead.bound() {
             let Some(token) = self.to_claim.pop_front() else { return };
             self.start_claim(token);
         }

@@ -30,14 +30,18 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             Intake::Bound(partitions, bound) => partitions.iter().for_each(|partition| self.bound(partition, bound)),
             Intake::BrokerUp(up) => self.metrics.broker_up(up),
             Intake::Fatal(why) => self.stopped = Some(Stopped::Log(why)),
-            Intake::Left => self.drain.left(),
+            Intake::Refused(why) => self.stopped = Some(Stopped::Refused(why)),
+            Intake::Left => {
+                self.pulses.rest(crate::telemetry::Loop::Kafka);
+                self.drain.left();
+            }
         }
     }
 
     /// The log's thread has gone without a word.
     pub(super) fn log_closed(&mut self) {
         self.intake_open = false;
-        if !self.drain.has_left() {
+        if !self.drain.is_over() {
             self.stopped = Some(Stopped::Log("its thread ended".to_owned()));
         }
     }

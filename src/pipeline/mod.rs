@@ -3,6 +3,7 @@
 //! One task owns everything here. [`Pipeline::wait`] only waits and returns what happened; everything else changes state
 //! and never waits. Work that takes time runs in tasks of its own, whose outcomes come back as a [`Report`].
 
+mod ahead;
 mod clock;
 mod commits;
 mod couriers;
@@ -38,6 +39,7 @@ use crate::ports::{
 };
 use crate::telemetry::{Loop, Metrics, Pulses, StatusBoard};
 
+use ahead::Ahead;
 use couriers::{Courier, Couriers};
 use desk::Desk;
 use drain::Drain;
@@ -49,6 +51,9 @@ use timers::Timers;
 
 /// Reports taken in one turn at most, so that one neighbour cannot keep the others waiting.
 const REPORTS: usize = 256;
+
+/// How often the log's channel is looked into without appetite: news of the group may stand behind records there.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// How often the status page, the gauges and the pulse are brought up to date, in any case.
 const TICK: Duration = Duration::from_millis(500);
@@ -167,6 +172,7 @@ pub struct Pipeline<C, A, D> {
     /// Records that start again when a session lives.
     to_restart: Vec<Token>,
     desk: Desk,
+    ahead: Ahead,
     couriers: Couriers,
     leases: Leases,
     timers: Timers,
@@ -179,6 +185,7 @@ pub struct Pipeline<C, A, D> {
     probe_wait: Duration,
     commit_at: Moment,
     tick_at: Moment,
+    look_at: Moment,
     stopped: Option<Stopped>,
 }
 
@@ -215,6 +222,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             to_send: VecDeque::new(),
             to_restart: Vec::new(),
             desk: Desk::default(),
+            ahead: Ahead::new(),
             couriers: Couriers::new(),
             leases: Leases::new(limits.lease),
             timers: Timers::default(),
@@ -227,6 +235,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             probe_wait: forward::FIRST_PROBE,
             commit_at: now.moment.after(limits.commit_interval),
             tick_at: now.moment,
+            look_at: now.moment,
             stopped: None,
             limits,
             clock,
@@ -275,7 +284,10 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     /// Only changes state.
     fn apply(&mut self, action: Action) {
         match action {
-            Action::Intake(Some(intake)) => self.take_in(intake),
+            Action::Intake(Some(intake)) => {
+                self.look_at = self.now.moment.after(LOOK);
+                self.take_in(intake);
+            }
             Action::Intake(None) => self.log_closed(),
             Action::Reports(reports) => reports.into_iter().for_each(|report| self.hear(report)),
             Action::Operation(operation) => self.operate(operation),
@@ -308,6 +320,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         self.tell_pauses();
         if self.now.moment >= self.tick_at {
             self.tick_at = self.now.moment.after(TICK);
+            self.ahead.tick();
             self.publish();
         }
     }
@@ -322,21 +335,15 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             self.desk.wakes_at(),
             self.drain.wakes_at(),
             self.homes.wakes_at(),
-            (!self.probing).then_some(self.probe_at),
+            (!self.probing && !self.drain.is_over()).then_some(self.probe_at),
+            (self.look_at > self.now.moment).then_some(self.look_at),
         ];
         times.into_iter().flatten().min().unwrap_or(self.tick_at)
     }
 
-    /// Records are taken from the log's channel only while there is too little to do; what waits there is bounded, and
-    /// the log holds back before it. Records that wait behind others of their key do not count: they are no work.
+    /// Records are taken from the log's channel while there is too little to do, and one batch now and then in any case;
+    /// what waits there is bounded, and the log holds back before it. Records behind others of their key are no work.
     fn has_appetite(&self) -> bool {
-        self.to_claim.len() < 2 * self.claim_ahead()
-    }
-
-    /// Claims that may be out or waiting to be sent: enough to keep every courier busy, few enough that a crash leaves
-    /// little in doubt.
-    fn claim_ahead(&self) -> usize {
-        const LEAST: usize = 64;
-        self.limits.max_in_flight.max(LEAST)
+        self.to_claim.len() < 2 * self.ahead.bound() || self.now.moment >= self.look_at
     }
 }

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
-pub use neighbours::{app, memory, redis_config};
+pub use neighbours::{app, kafka_config, memory, redis_config};
 
 use crate::adapters::admin::{AdminDeps, AdminServer};
 use crate::adapters::app::HttpApp;
@@ -98,7 +98,7 @@ impl Sidecar {
         let held = Arc::new(HeldBytes::default());
         let beat = Arc::clone(&pulses);
         let pulse = move || beat.beat(Loop::Kafka, clock());
-        KafkaLog::start(neighbours::kafka(settings), intake, commands, Arc::clone(&held), pulse)
+        KafkaLog::start(neighbours::kafka_config(settings), intake, commands, Arc::clone(&held), pulse)
             .map_err(|error| refused(&error))?;
         let parts = Parts {
             settings: settings.clone(),

@@ -29,7 +29,7 @@ const REVOKE_SLACK: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// What the Kafka consumer is told.
-pub(super) fn kafka(settings: &Settings) -> KafkaConfig {
+pub fn kafka_config(settings: &Settings) -> KafkaConfig {
     let topics = match &settings.kafka.topics {
         Topics::List(names) => names.clone(),
         Topics::Pattern(pattern) => vec![pattern.clone()],

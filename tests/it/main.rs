@@ -8,6 +8,7 @@ mod components;
 mod contract;
 mod ledger_app;
 mod main_job;
+mod refusals;
 mod restarts;
 mod scene;
 mod shared_namespace;

@@ -210,12 +210,14 @@ impl<P: Fn() + Send> Polling<P> {
                 let detail = self.consumer.client().fatal_error().map(|(_, text)| text);
                 self.fatal(detail.as_deref().unwrap_or(reason));
             }
+            Fate::Refused => self.refused(reason),
+            Fate::UnknownTopic if !self.group.was_assigned => self.refused(reason),
             Fate::AllBrokersDown => self.tell_broker_up(false),
             Fate::OutOfRange => {
                 tracing::error!(target: "kafka", reason, "a partition's next record is not in its log");
                 self.group.suspect();
             }
-            Fate::Warn => tracing::warn!(target: "kafka", ?code, reason, "client error"),
+            Fate::Warn | Fate::UnknownTopic => tracing::warn!(target: "kafka", ?code, reason, "client error"),
             Fate::Note => tracing::debug!(target: "kafka", ?code, reason, "client error"),
         }
     }
@@ -225,6 +227,13 @@ impl<P: Fn() + Send> Polling<P> {
         if !std::mem::replace(&mut self.dead, true) {
             tracing::error!(target: "kafka", reason, "client is beyond healing");
             self.handover.push(Intake::Fatal(reason.to_owned()));
+        }
+    }
+
+    /// Tells the pipeline, once, that somebody must change settings first.
+    fn refused(&mut self, reason: &str) {
+        if !std::mem::replace(&mut self.dead, true) {
+            self.handover.push(Intake::Refused(format!("kafka refuses us: {reason}")));
         }
     }
 
