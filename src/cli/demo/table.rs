@@ -45,8 +45,7 @@ fn seen(page: &mut String, report: &Report) {
     row(page, "  in flight", found.in_flight, "the first one was open: they waited for its outcome");
     row(page, "  redelivery", found.redelivery, "settled by the aborted one, which had not committed yet");
     row(page, "failed attempts", report.failed_attempts, "the app answered 500; sent again");
-    let how = format!("{}: no drain, no release, no commit", aborted.by);
-    row(page, "sidecars aborted", 1, &how);
+    row(page, "sidecars ended half way", 1, &format!("{}: no drain, no release, no commit", aborted.by));
     row(page, "  with requests open", aborted.unanswered, "applied by the app, not answered");
     row(page, "possible repeats sent", repeats.sent, "claims of the aborted one, taken over in doubt");
     row(page, "  absorbed by the app", repeats.absorbed, "it looked, and had applied them");
