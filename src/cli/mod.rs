@@ -1,6 +1,7 @@
 //! The command line: one file for each command; here only which there are.
 
 mod check;
+mod demo;
 mod run;
 
 use std::path::Path;
@@ -24,6 +25,8 @@ enum Command {
     Run,
     /// Look at the settings, then at Kafka, Redis and the app, one line each
     Check,
+    /// Show the main job end to end, with trouble on purpose; needs nothing installed
+    Demo(demo::DemoArguments),
 }
 
 /// Runs the command of this process' arguments; the exit code says how it ended (README, "Exit codes").
@@ -32,6 +35,7 @@ pub fn main() -> ExitCode {
     match arguments.command.unwrap_or(Command::Run) {
         Command::Run => run::run(),
         Command::Check => check::check(),
+        Command::Demo(arguments) => demo::run(&arguments),
     }
 }
 

@@ -129,6 +129,11 @@ impl Sidecar {
         &self.metrics
     }
 
+    /// Whether it has ended, as asked or because it cannot go on; [`Sidecar::wait`] tells which.
+    pub fn has_ended(&self) -> bool {
+        self.core.is_finished()
+    }
+
     /// Waits until it has ended, as asked or because it cannot go on.
     pub fn wait(self) -> Result<(), Failure> {
         let ended = self.core.join();
