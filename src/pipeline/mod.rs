@@ -28,7 +28,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 pub use clock::Clock;
-pub use identify::{Identifier, Identity, digest, id_hash};
+pub use identify::{Fits, Identifier, digest, id_hash};
 
 use crate::domain::lanes::{Lanes, Ordering};
 use crate::domain::life::Rules;
@@ -41,7 +41,7 @@ use crate::telemetry::{Loop, Metrics, Pulses, StatusBoard};
 
 use ahead::Ahead;
 use couriers::{Courier, Couriers};
-use desk::Desk;
+use desk::{BatchPlace, Desk};
 use drain::Drain;
 use homes::Homes;
 use leases::Leases;
@@ -65,8 +65,6 @@ pub struct Limits {
     pub ordering: Ordering,
     /// Requests open at once.
     pub max_in_flight: usize,
-    /// Key, value and headers of one record; above: dead letter `too_large`.
-    pub max_message_bytes: u64,
     /// How long a mark, and a claim, lives.
     pub dedup_window: Duration,
     /// How long the session's key lives without a heartbeat.
@@ -125,7 +123,7 @@ pub enum Ending {
 #[derive(Debug)]
 enum Report {
     Answered { token: Token, courier: Courier, answer: Answer },
-    Batch(Result<ClaimBatch, StoreError>),
+    Batch(BatchPlace, Result<ClaimBatch, StoreError>),
     Session(leases::Outcome),
     LookedUp { token: Token, epoch: u32, said: Lookup },
     Letter { token: Token, epoch: u32, sent: Result<(), String> },
@@ -161,7 +159,6 @@ pub struct Pipeline<C, A, D> {
     now: Now,
     rules: Rules,
     limits: Limits,
-    identifier: Identifier,
     table: Table,
     homes: Homes,
     lanes: Lanes<Token>,
@@ -191,13 +188,7 @@ pub struct Pipeline<C, A, D> {
 
 impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     /// Wires the pipeline to its neighbours; nothing happens before [`Pipeline::run`].
-    pub fn new(
-        neighbours: Neighbours<C, A, D>,
-        rules: Rules,
-        limits: Limits,
-        identifier: Identifier,
-        clock: Clock,
-    ) -> Self {
+    pub fn new(neighbours: Neighbours<C, A, D>, rules: Rules, limits: Limits, clock: Clock) -> Self {
         let now = clock.now();
         Self {
             claims: Arc::new(neighbours.claims),
@@ -214,7 +205,6 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             pulses: neighbours.pulses,
             now,
             rules,
-            identifier,
             table: Table::default(),
             homes: Homes::default(),
             lanes: Lanes::default(),
@@ -299,7 +289,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     fn hear(&mut self, report: Report) {
         match report {
             Report::Answered { token, courier, answer } => self.answered(token, courier, &answer),
-            Report::Batch(outcome) => self.store_answered(outcome),
+            Report::Batch(place, outcome) => self.store_answered(place, outcome),
             Report::Session(outcome) => self.session_answered(outcome),
             Report::LookedUp { token, epoch, said } => self.looked_up(token, epoch, &said),
             Report::Letter { token, epoch, sent } => self.letter_answered(token, epoch, sent),

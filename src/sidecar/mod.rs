@@ -18,7 +18,7 @@ use crate::adapters::claims::Store;
 use crate::adapters::claims::memory::Memory;
 use crate::adapters::kafka::{KafkaDeadLetters, KafkaLog};
 use crate::domain::time::Moment;
-use crate::pipeline::{Clock, Ending, Identifier, Neighbours, Pipeline, Stopped};
+use crate::pipeline::{Clock, Ending, Neighbours, Pipeline, Stopped};
 use crate::ports::HeldBytes;
 use crate::settings::Settings;
 use crate::telemetry::{Loop, Metrics, Pulses, StatusBoard};
@@ -98,8 +98,8 @@ impl Sidecar {
         let held = Arc::new(HeldBytes::default());
         let beat = Arc::clone(&pulses);
         let pulse = move || beat.beat(Loop::Kafka, clock());
-        KafkaLog::start(neighbours::kafka_config(settings), intake, commands, Arc::clone(&held), pulse)
-            .map_err(|error| refused(&error))?;
+        let (config, naming) = (neighbours::kafka_config(settings), neighbours::naming(settings));
+        KafkaLog::start(config, intake, commands, Arc::clone(&held), naming, pulse).map_err(|error| refused(&error))?;
         let parts = Parts {
             settings: settings.clone(),
             memory,
@@ -183,10 +183,8 @@ impl Parts {
                 board: self.board,
                 pulses: self.pulses,
             };
-            let delivery = &self.settings.delivery;
-            let identifier = Identifier::new(delivery.message_id.clone(), self.settings.redis.namespace.clone());
             let (rules, limits) = (neighbours::rules(&self.settings), neighbours::limits(&self.settings));
-            Pipeline::new(neighbours, rules, limits, identifier, Clock::of_host()).run(stop).await
+            Pipeline::new(neighbours, rules, limits, Clock::of_host()).run(stop).await
         })
     }
 }
