@@ -311,9 +311,9 @@ pub enum Effect {
     End(End),
 }
 
-/// The effects of one step: three at most.
+/// The effects of one step: two at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Effects([Option<Effect>; 3]);
+pub struct Effects([Option<Effect>; 2]);
 
 impl Effects {
     fn none() -> Self {
@@ -321,17 +321,17 @@ impl Effects {
     }
 
     fn one(effect: Effect) -> Self {
-        Self([Some(effect), None, None])
+        Self([Some(effect), None])
     }
 
     fn two(first: Effect, second: Effect) -> Self {
-        Self([Some(first), Some(second), None])
+        Self([Some(first), Some(second)])
     }
 }
 
 impl IntoIterator for Effects {
     type Item = Effect;
-    type IntoIter = std::iter::Flatten<std::array::IntoIter<Option<Effect>, 3>>;
+    type IntoIter = std::iter::Flatten<std::array::IntoIter<Option<Effect>, 2>>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_iter().flatten()
