@@ -20,12 +20,13 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
 
     /// Commits what is due in those partitions whose phase is `wanted`.
     pub(super) fn commit_homes(&mut self, wanted: impl Fn(Phase) -> bool) {
-        let Some(metadata) = self.leases.history.as_ref().map(History::to_metadata) else { return };
+        let Some(history) = &self.leases.history else { return };
         let mut commits = Vec::new();
         for home in self.homes.iter_mut().filter(|home| wanted(home.phase) && home.committing.is_none()) {
             if let Some(next) = home.low_water.due() {
                 home.committing = Some(next);
-                commits.push(Commit { partition: home.partition.clone(), next, metadata: metadata.clone() });
+                let metadata = home.metadata(history);
+                commits.push(Commit { partition: home.partition.clone(), next, metadata });
             }
         }
         if !commits.is_empty() {
@@ -44,24 +45,24 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         let (mut begin, mut commits) = (Vec::new(), Vec::new());
         for index in self.homes.indices() {
             let Some(home) = self.homes.get_mut(index) else { continue };
-            let Phase::Starting { committing } = &mut home.phase else { continue };
+            let Phase::Starting { committing } = home.phase else { continue };
+            let before = home.committed_at_start.take().and_then(|(_, metadata)| History::from_metadata(&metadata));
+            if let Some(before) = before
+                && let Some(extent) = history.forgotten_since(&before)
+            {
+                home.doubt_all(&before);
+                say_history_differs(&home.partition, extent);
+            }
             if home.start_due {
-                if now >= home.start_after && !std::mem::replace(committing, true) {
+                if now >= home.start_after && !committing {
+                    home.phase = Phase::Starting { committing: true };
                     let (partition, next) = (home.partition.clone(), home.low_water.position());
-                    commits.push(Commit { partition, next, metadata: history.to_metadata() });
+                    commits.push(Commit { partition, next, metadata: home.metadata(&history) });
                 }
                 continue;
             }
             home.phase = Phase::Running;
-            let before = home.committed_at_start.take().and_then(|(_, metadata)| History::from_metadata(&metadata));
-            let forgotten = before.and_then(|before| history.forgotten_since(&before));
-            if forgotten.is_some() {
-                home.doubt_below = Some(home.end);
-            }
             let partition = home.partition.clone();
-            if let Some(extent) = forgotten {
-                say_history_differs(&partition, extent);
-            }
             self.show_pauses(&partition);
             begin.push(partition);
         }

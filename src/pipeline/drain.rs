@@ -32,7 +32,7 @@ pub(super) struct Drain {
 enum Stage {
     #[default]
     Not,
-    /// Partitions finish what is open.
+    /// Partitions finish what is open, each until its own deadline.
     Finishing,
     /// The group is being left.
     Leaving { until: Moment },
@@ -64,6 +64,7 @@ impl Drain {
         }
     }
 
+    /// The next deadline that is our own: while partitions finish, each has one itself.
     pub(super) fn wakes_at(&self) -> Option<Moment> {
         match self.stage {
             Stage::Leaving { until } => Some(until),
@@ -121,6 +122,13 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
                 Some(index) => self.leave(index, until),
                 None => self.tell_log(LogCommand::Release(vec![partition.clone()])),
             }
+        }
+    }
+
+    /// A partition came while we are on our way out: it goes back at once, or the drain would wait for it for ever.
+    pub(super) fn decline(&mut self, index: u32) {
+        if self.drain.is_on() {
+            self.leave(index, self.now.moment);
         }
     }
 
@@ -207,15 +215,17 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         }
     }
 
-    /// The deadline has passed. At the end of the process open requests are cancelled; else they may still be answered.
+    /// The deadline has passed. At the end of the process everything open is cut off. Else it goes on without its
+    /// partition, and ends by itself: our session lives, so a claim that we forgot would hold its message for ever.
     fn cut_off(&mut self, index: u32) {
         let ends = self.drain.is_on();
         let open = self.table.tokens(|entry| entry.home == Some(index));
         tracing::warn!(open = open.len(), "drain deadline passed; what is open is given back");
         for token in open {
-            let keeps_going = self.table.get(token).is_some_and(|entry| entry.life.is_sending()) && !ends;
-            if !keeps_going {
+            if ends {
                 self.live(token, Event::CutOff);
+            } else {
+                self.settle_unmarked(token);
             }
         }
     }

@@ -241,6 +241,20 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         }
     }
 
+    /// Settles a record whose end is decided, although its mark is still on its way.
+    pub(super) fn settle_unmarked(&mut self, token: Token) {
+        let Some(entry) = self.table.get(token) else { return };
+        let (Some(end), Some(index), slot) = (entry.life.decided(), entry.home, entry.slot) else { return };
+        self.count_end(entry, end);
+        if let Some(home) = self.homes.get_mut(index) {
+            home.open -= 1;
+            home.window.passed(home.low_water.settle(slot));
+        }
+        if let Some(entry) = self.table.get_mut(token) {
+            entry.home = None;
+        }
+    }
+
     /// A record has become the head of its lane.
     fn promote(&mut self, token: Token, already_claiming: bool) {
         if !already_claiming {

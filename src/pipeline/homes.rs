@@ -1,10 +1,11 @@
 //! The partitions that are ours: low water, what is committed, and whether they are on their way out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use crate::domain::history::History;
 use crate::domain::low_water::LowWater;
-use crate::domain::record::{NextOffset, TopicPartition};
+use crate::domain::record::{NextOffset, Offset, TopicPartition};
 use crate::domain::time::Moment;
 use crate::ports::{Assigned, Window};
 use crate::telemetry::TopicId;
@@ -51,8 +52,9 @@ pub(super) struct Home {
     pub(super) open: usize,
     /// Where the log ends, as far as we know.
     pub(super) end: NextOffset,
-    /// Records below this may have been handled by a past that the store has forgotten.
-    pub(super) doubt_below: Option<NextOffset>,
+    /// Records below this may have been handled by a past that the store has forgotten, and the history of that past:
+    /// commits carry it until low water has passed them, so that a crash in between hides nothing.
+    pub(super) doubt: Option<(NextOffset, History)>,
     /// Its bound holds it back.
     pub(super) bound: bool,
     /// The log was told to pause it.
@@ -62,10 +64,32 @@ pub(super) struct Home {
 /// All partitions that are ours. Bounded by the group's assignment.
 #[derive(Debug, Default)]
 pub(super) struct Homes {
-    by_index: HashMap<u32, Home>,
+    /// In the order in which they came, so that whatever is done to all of them is done in the same order each time.
+    by_index: BTreeMap<u32, Home>,
     by_name: HashMap<TopicPartition, u32>,
     topics: HashMap<Arc<str>, u32>,
     next: u32,
+}
+
+impl Home {
+    /// The store has forgotten since it had the history `before`: all that stands in the log now is in doubt.
+    pub(super) fn doubt_all(&mut self, before: &History) {
+        let below = self.end.max(self.low_water.taken_to());
+        let (below, before) = self.doubt.take().map_or((below, before.clone()), |(old, oldest)| (below.max(old), oldest));
+        self.doubt = Some((below, before));
+    }
+
+    /// Whether the store may have forgotten that a record at this offset was handled.
+    pub(super) fn doubts(&self, offset: Offset) -> bool {
+        self.doubt.as_ref().is_some_and(|(below, _)| below.is_above(offset))
+    }
+
+    /// What stands beside a commit of low water now: the history of the oldest past that still matters.
+    pub(super) fn metadata(&mut self, now: &History) -> String {
+        let low_water = self.low_water.position();
+        self.doubt.take_if(|(below, _)| *below <= low_water);
+        self.doubt.as_ref().map_or(now, |(_, before)| before).to_metadata()
+    }
 }
 
 impl Homes {
@@ -88,7 +112,7 @@ impl Homes {
             committing: None,
             open: 0,
             end: assigned.log_end,
-            doubt_below: None,
+            doubt: None,
             bound: false,
             paused: false,
         };
@@ -137,9 +161,7 @@ impl Homes {
     }
 
     pub(super) fn indices(&self) -> Vec<u32> {
-        let mut indices: Vec<u32> = self.by_index.keys().copied().collect();
-        indices.sort_unstable();
-        indices
+        self.by_index.keys().copied().collect()
     }
 
     /// The next deadline of a partition on its way out.

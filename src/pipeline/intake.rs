@@ -56,7 +56,8 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         );
         self.metrics.assigned(&assigned.partition);
         let topic = self.metrics.topic(&assigned.partition.topic);
-        self.homes.add(assigned, topic);
+        let index = self.homes.add(assigned, topic);
+        self.decline(index);
     }
 
     fn records(&mut self, records: Vec<Taken>) {
@@ -105,7 +106,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         };
         home.open += 1;
         let lane = lane_key(self.limits.ordering, home.topic_index, record.position().partition, record.key());
-        let in_doubt = home.doubt_below.is_some_and(|below| below.is_above(record.position().offset));
+        let in_doubt = home.doubts(record.position().offset);
         let (id, digest, unfit, detail) = match identity {
             Ok(known) => (Some((known.hash, known.wire)), known.digest, None, String::new()),
             Err(unfit) => (None, Digest([0; 16]), Some(unfit.reason), unfit.detail),

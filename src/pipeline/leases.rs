@@ -195,8 +195,9 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
 
     /// Compares the sentinel that came with a batch: gone or another means that everything was forgotten.
     pub(super) fn sentinel_seen(&mut self, sentinel: Option<&str>) {
-        let same = self.leases.history.as_ref().is_none_or(|known| Some(known.sentinel.as_str()) == sentinel);
-        if !same {
+        let forgotten = |known: &&History| sentinel != Some(known.sentinel.as_str());
+        if let Some(known) = self.leases.history.as_ref().filter(forgotten).cloned() {
+            self.doubt_everything(&known); // before the replies of the same batch are heard: they may have forgotten
             self.ask_history();
         }
     }
@@ -213,19 +214,22 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     }
 
     fn history_seen(&mut self, history: History) {
-        let lost = self.leases.history.as_ref().and_then(|known| history.forgotten_since(known));
-        if let Some(extent) = lost {
-            self.history_lost(extent);
+        if let Some(known) = self.leases.history.take()
+            && let Some(extent) = history.forgotten_since(&known)
+        {
+            self.history_lost(extent, &known);
         }
         self.leases.history = Some(history);
     }
 
-    fn history_lost(&mut self, extent: HistoryExtent) {
+    fn history_lost(&mut self, extent: HistoryExtent, before: &History) {
         tracing::error!(extent = extent.as_str(), "redis has lost memory; what stands in the log now is in doubt");
         self.metrics.history_lost(extent);
-        for home in self.homes.iter_mut() {
-            home.doubt_below = Some(home.end.max(home.low_water.taken_to()));
-        }
+        self.doubt_everything(before);
+    }
+
+    fn doubt_everything(&mut self, before: &History) {
+        self.homes.iter_mut().for_each(|home| home.doubt_all(before));
         for token in self.table.tokens(|_| true) {
             if let Some(entry) = self.table.get_mut(token) {
                 entry.life.doubt();

@@ -72,7 +72,7 @@ fn renew(life: Life, hold: Hold, scene: &Scene) -> (Life, Effects) {
         retries: hold.retries,
         deadline: latest_deadline(scene).max(hold.doubt_until),
     };
-    let next = Hold { written, written_in_doubt: hold.in_doubt, sent: false, ..hold };
+    let next = Hold { written, written_in_doubt: hold.in_doubt, sent: false, fresh: false, ..hold };
     let effect = Effect::Replace { expected: hold.value(&life), value: next.value(&life) };
     (life.to(State::Renewing { hold: next }), Effects::one(effect))
 }

@@ -54,6 +54,7 @@ fn claim(life: &Life, before: Spent, in_doubt: bool, scene: &Scene) -> Hold {
         written,
         written_in_doubt: in_doubt,
         sent: false,
+        fresh: false,
         retries,
         in_doubt,
         doubt_until,
@@ -68,19 +69,19 @@ pub(super) fn latest_deadline(scene: &Scene) -> UnixMillis {
 
 /// What stood in the store when we asked for the claim `mine`.
 fn judge(life: Life, mine: ClaimValue, stored: Stored, scene: &Scene) -> (Life, Effects) {
-    let taken_over = matches!(life.state, State::TakingOver { .. });
-    match stored {
-        Stored::Nothing if taken_over => ask(life, scene),
-        Stored::Nothing => match held(mine, &life, scene) {
+    match (stored, life.state) {
+        // What we were about to take over is gone: whatever was spent and in doubt under it must not be forgotten too.
+        (Stored::Nothing, State::TakingOver { hold }) => ask(carry(life, &hold), scene),
+        (Stored::Nothing, _) => match held(mine, &life, scene) {
             Some(hold) => won(life, hold),
             None => life.ignore(),
         },
-        Stored::Foreign => dead_letter(life, DeadLetterReason::Unreadable, None, scene),
-        Stored::Value(found) if found == mine => match held(mine, &life, scene) {
+        (Stored::Foreign, _) => dead_letter(life, DeadLetterReason::Unreadable, None, scene),
+        (Stored::Value(found), _) if found == mine => match held(mine, &life, scene) {
             Some(hold) => won(life, hold), // an earlier reply was lost
             None => life.ignore(),
         },
-        Stored::Value(found) => judge_found(life, found, scene),
+        (Stored::Value(found), _) => judge_found(life, found, scene),
     }
 }
 
@@ -117,15 +118,18 @@ fn take_over(life: Life, found: ClaimValue, spent: Spent, in_doubt: bool, scene:
     (life.to(State::TakingOver { hold }), Effects::one(Effect::Replace { expected: found, value }))
 }
 
-/// The claim we asked for stands in the store: it is ours.
+/// The claim we asked for stands in the store: it is ours. In doubt as well when the store was seen to have forgotten
+/// since we asked: then it is no proof that nobody had the message before.
 fn held(mine: ClaimValue, life: &Life, scene: &Scene) -> Option<Hold> {
-    let ClaimValue::Claimed { session, spent, in_doubt, .. } = mine else { return None };
+    let ClaimValue::Claimed { session, spent, in_doubt: written_in_doubt, .. } = mine else { return None };
+    let in_doubt = written_in_doubt || life.carried.in_doubt;
     let doubt_until = if in_doubt { life.carried.spent.deadline.max(doubted_deadline(scene)) } else { UnixMillis(0) };
     let hold = Hold {
         session,
         written: spent,
-        written_in_doubt: in_doubt,
+        written_in_doubt,
         sent: false,
+        fresh: true,
         retries: spent.retries,
         in_doubt,
         doubt_until,

@@ -103,6 +103,8 @@ pub struct Hold {
     written_in_doubt: bool,
     /// Whether a request with the written attempt number has been sent.
     sent: bool,
+    /// Whether nothing stood there before it, and nothing was written since.
+    fresh: bool,
     /// Retries spent by now.
     retries: u32,
     /// Whether an earlier attempt may have had its effect.
@@ -355,9 +357,13 @@ impl Life {
         matches!(self.state, State::Sending { .. })
     }
 
-    /// Whether its effect happened and only the mark is missing.
-    pub fn is_marking(&self) -> bool {
-        matches!(self.state, State::Marking { .. })
+    /// How it will end, when that is decided and only the mark is missing.
+    pub fn decided(&self) -> Option<End> {
+        match self.state {
+            State::Marking { .. } => Some(End::Delivered { overlap: false }),
+            State::MarkingDead { reason, .. } => Some(End::DeadLettered(reason)),
+            _ => None,
+        }
     }
 
     fn to(self, state: State) -> Self {
@@ -391,9 +397,13 @@ impl Hold {
     }
 
     /// What the next owner of the message must know.
+    ///
+    /// A number that was written after another one counts as spent, sent or not: values that come again would let a
+    /// compare-and-set that is carried out late (its reply was lost, it was sent again) take effect twice.
     fn spent(&self) -> Spent {
         let deadline = if self.in_doubt { self.doubt_until } else { self.written.deadline };
-        Spent { attempt: self.last_attempt(), retries: self.retries, deadline }
+        let attempt = if self.fresh { self.last_attempt() } else { self.written.attempt };
+        Spent { attempt, retries: self.retries, deadline }
     }
 
     fn delivery(&self) -> Delivery {

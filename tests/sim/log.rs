@@ -1,0 +1,387 @@
+//! One process' Kafka client, as the real adapter behaves: one loop that polls, obeys and answers the group.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kafka_once::domain::reasons::CommitResult;
+use kafka_once::domain::record::{NextOffset, Offset, Position, Record, TopicPartition};
+use kafka_once::ports::{Assigned, Commit, HeldBytes, Intake, LogCommand, Window};
+use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
+use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Instant, sleep};
+
+use super::group::{Change, MemberId};
+use super::host::{DAWN, Host};
+use super::plan::{REVOKE, Sabotage};
+use super::truth::Planted;
+use super::world::World;
+
+/// Records handed over at once.
+const BATCH: usize = 16;
+/// Between two turns of the loop.
+const TURN: Duration = Duration::from_millis(20);
+/// Between two words on where logs end.
+const ENDS: Duration = Duration::from_millis(500);
+
+/// Windows of the partitions that are owned, for the checks.
+pub type Windows = Arc<Mutex<BTreeMap<TopicPartition, Arc<Window>>>>;
+
+struct Owned {
+    window: Arc<Window>,
+    next: i64,
+    begun: bool,
+    told: bool,
+    full: bool,
+    bound: bool,
+}
+
+struct Draining {
+    open: BTreeSet<TopicPartition>,
+    all: Vec<TopicPartition>,
+    deadline: Instant,
+}
+
+type Answers = Arc<Mutex<VecDeque<Intake>>>;
+
+/// The client.
+pub struct SimLog {
+    world: Arc<World>,
+    host: Arc<Host>,
+    member: MemberId,
+    intake: Sender<Intake>,
+    commands: UnboundedReceiver<LogCommand>,
+    held: Arc<HeldBytes>,
+    windows: Windows,
+    waiting: VecDeque<Intake>,
+    owned: BTreeMap<TopicPartition, Owned>,
+    draining: Option<Draining>,
+    looking: Option<(Instant, Vec<TopicPartition>)>,
+    holds: bool,
+    commits: UnboundedSender<(MemberId, Vec<Commit>)>,
+    answers: Answers,
+    unanswered: usize,
+    ends_at: Instant,
+}
+
+impl SimLog {
+    /// Joins the group and runs until it is told to leave, or until the pipeline is gone.
+    pub async fn run(
+        world: Arc<World>,
+        host: Arc<Host>,
+        intake: Sender<Intake>,
+        commands: UnboundedReceiver<LogCommand>,
+        held: Arc<HeldBytes>,
+        windows: Windows,
+    ) {
+        let (commits, orders) = unbounded_channel();
+        let answers = Answers::default();
+        tokio::spawn(commit_all(Arc::clone(&world), Arc::clone(&host), orders, Arc::clone(&answers)));
+        let member = world.group().join(world.dice.log.below(8));
+        let ends_at = Instant::now();
+        let (waiting, owned) = (VecDeque::new(), BTreeMap::new());
+        let (draining, looking, holds, unanswered) = (None, None, false, 0);
+        let mut log = Self {
+            world, host, member, intake, commands, held, windows, waiting, owned, draining, looking, holds, commits,
+            answers, unanswered, ends_at,
+        };
+        while log.turn().await {}
+    }
+
+    async fn turn(&mut self) -> bool {
+        self.host.gate().await;
+        self.stay_member();
+        match self.obey() {
+            Some(true) => return self.leave().await,
+            Some(false) => return false,
+            None => {}
+        }
+        self.hear_answers();
+        self.answer_group();
+        self.tell_ends();
+        let flushed = self.flush();
+        self.apply_bounds();
+        if flushed {
+            self.poll();
+            self.flush();
+        }
+        sleep(TURN).await;
+        true
+    }
+
+    fn push(&mut self, message: Intake) {
+        self.waiting.push_back(message);
+    }
+
+    fn flush(&mut self) -> bool {
+        while let Some(message) = self.waiting.pop_front() {
+            if let Err(TrySendError::Full(message)) = self.intake.try_send(message) {
+                self.waiting.push_front(message);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// A client that was stopped for too long finds that it is no member any more.
+    fn stay_member(&mut self) {
+        if self.world.group().heard(self.member) {
+            return;
+        }
+        let lost: Vec<_> = self.owned.keys().cloned().collect();
+        self.disown(&lost);
+        if !lost.is_empty() {
+            self.push(Intake::Lost(lost));
+        }
+        (self.draining, self.looking) = (None, None);
+        self.member = self.world.group().join(self.world.dice.log.below(8));
+    }
+
+    /// `Some(true)`: leave. `Some(false)`: the pipeline is gone.
+    fn obey(&mut self) -> Option<bool> {
+        loop {
+            match self.commands.try_recv() {
+                Ok(LogCommand::Begin(partitions)) => self.each(&partitions, |owned| owned.begun = true),
+                Ok(LogCommand::Pause(partitions)) => self.each(&partitions, |owned| owned.told = true),
+                Ok(LogCommand::Resume(partitions)) => self.each(&partitions, |owned| owned.told = false),
+                Ok(LogCommand::Release(partitions)) => {
+                    if let Some(draining) = &mut self.draining {
+                        draining.open.retain(|at| !partitions.contains(at));
+                    }
+                }
+                Ok(LogCommand::Commit(commits)) => self.commit(commits),
+                Ok(LogCommand::Leave) => return Some(true),
+                Err(TryRecvError::Empty) => return None,
+                Err(TryRecvError::Disconnected) => return Some(false),
+            }
+        }
+    }
+
+    fn each(&mut self, partitions: &[TopicPartition], change: impl Fn(&mut Owned)) {
+        partitions.iter().for_each(|at| {
+            self.owned.get_mut(at).map(&change);
+        });
+    }
+
+    fn commit(&mut self, commits: Vec<Commit>) {
+        let (ours, gone): (Vec<_>, Vec<_>) =
+            commits.into_iter().partition(|commit| self.owned.contains_key(&commit.partition));
+        if !gone.is_empty() {
+            self.push(Intake::Committed { offsets: offsets(&gone), result: CommitResult::NotOwner });
+        }
+        if !ours.is_empty() && self.commits.send((self.member, ours)).is_ok() {
+            self.unanswered += 1;
+        }
+    }
+
+    fn hear_answers(&mut self) {
+        let answers = std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner));
+        self.unanswered -= answers.len();
+        self.waiting.extend(answers);
+    }
+
+    fn answer_group(&mut self) {
+        if let Some((at, partitions)) = self.looking.take_if(|(at, _)| *at <= Instant::now()) {
+            let _ = at;
+            return self.assigned(&partitions);
+        }
+        if let Some(draining) = self.draining.take_if(|one| one.open.is_empty() || one.deadline <= Instant::now()) {
+            if !draining.open.is_empty() {
+                if !self.world.plan.faults.stall {
+                    self.world.truth().broken(&format!("{} did not give back in time", self.host.number));
+                }
+                self.push(Intake::Lost(draining.open.into_iter().collect()));
+            }
+            self.disown(&draining.all);
+            self.world.group().give_up(self.member, &draining.all);
+            return;
+        }
+        if self.draining.is_some() || self.looking.is_some() {
+            return;
+        }
+        let change = self.world.group().mail(self.member);
+        match change {
+            Some(Change::Assign(partitions)) => {
+                self.looking = Some((Instant::now() + self.world.dice.log.millis(1, 200), partitions));
+            }
+            Some(Change::Revoke(partitions)) => {
+                self.push(Intake::Revoking(partitions.clone()));
+                let open = partitions.iter().cloned().collect();
+                self.draining = Some(Draining { open, all: partitions, deadline: Instant::now() + REVOKE });
+            }
+            None => {}
+        }
+    }
+
+    fn assigned(&mut self, partitions: &[TopicPartition]) {
+        let mut news = Vec::new();
+        for at in partitions {
+            let committed = self.world.group().committed.get(at).cloned();
+            let start = committed.as_ref().map_or(0, |(next, _)| *next);
+            let window = Arc::new(Window::default());
+            self.windows.lock().unwrap_or_else(PoisonError::into_inner).insert(at.clone(), Arc::clone(&window));
+            let owned =
+                Owned { window: Arc::clone(&window), next: start, begun: false, told: false, full: false, bound: false };
+            self.owned.insert(at.clone(), owned);
+            self.world.truth().note(&format!("{at} is assigned to {} from {start} on", self.host.number));
+            news.push(Assigned {
+                partition: at.clone(),
+                start: NextOffset(start),
+                committed: committed.map(|(next, metadata)| (NextOffset(next), metadata)),
+                log_start: NextOffset(0),
+                log_end: self.end(at),
+                window,
+            });
+        }
+        self.push(Intake::Assigned(news));
+    }
+
+    fn disown(&mut self, partitions: &[TopicPartition]) {
+        for at in partitions {
+            self.owned.remove(at);
+            self.windows.lock().unwrap_or_else(PoisonError::into_inner).remove(at);
+            self.world.truth().note(&format!("{at} is taken from {}", self.host.number));
+        }
+    }
+
+    fn end(&self, at: &TopicPartition) -> NextOffset {
+        NextOffset(self.world.truth().log.get(at).and_then(|log| log.last()).map_or(0, |planted| planted.offset + 1))
+    }
+
+    fn tell_ends(&mut self) {
+        if self.ends_at > Instant::now() || self.owned.is_empty() || !self.waiting.is_empty() {
+            return;
+        }
+        self.ends_at = Instant::now() + ENDS;
+        let ends = self.owned.keys().map(|at| (at.clone(), self.end(at))).collect();
+        self.push(Intake::Ends(ends));
+    }
+
+    fn apply_bounds(&mut self) {
+        let (max_open, max_held) = (self.world.plan.max_open, self.world.plan.max_held);
+        self.holds &= self.held.sum() > max_held / 2;
+        let (mut on, mut off) = (Vec::new(), Vec::new());
+        for (at, owned) in &mut self.owned {
+            owned.full &= owned.window.size() > max_open / 2;
+            let bound = self.holds || owned.full;
+            match (std::mem::replace(&mut owned.bound, bound), bound) {
+                (false, true) => on.push(at.clone()),
+                (true, false) => off.push(at.clone()),
+                _ => {}
+            }
+        }
+        for (partitions, bound) in [(on, true), (off, false)] {
+            if !partitions.is_empty() {
+                self.push(Intake::Bound(partitions, bound));
+            }
+        }
+    }
+
+    fn poll(&mut self) {
+        let mut batch = Vec::new();
+        for at in self.owned.keys().cloned().collect::<Vec<_>>() {
+            while batch.len() < BATCH && self.take(&at, &mut batch) {}
+        }
+        if !batch.is_empty() {
+            self.push(Intake::Records(batch));
+        }
+    }
+
+    fn take(&mut self, at: &TopicPartition, batch: &mut Vec<Record>) -> bool {
+        let (max_open, max_held) = (self.world.plan.max_open, self.world.plan.max_held);
+        let Some(owned) = self.owned.get_mut(at).filter(|one| one.begun && !one.told && !one.full && !self.holds) else {
+            return false;
+        };
+        let truth = self.world.truth();
+        let Some(planted) = truth.log.get(at).and_then(|log| log.iter().find(|one| one.offset >= owned.next)) else {
+            return false;
+        };
+        owned.next = planted.offset + 1;
+        let record = record(&self.world, at, planted);
+        drop(truth);
+        if self.world.plan.sabotage == Sabotage::LogSkipsRecords && owned.next % 7 == 0 {
+            return true;
+        }
+        let leak = u64::from(self.world.plan.sabotage == Sabotage::HeldBytesLeak);
+        self.holds |= self.held.taken(record.held_bytes() + leak) >= max_held;
+        owned.full |= owned.window.taken() >= max_open;
+        batch.push(record);
+        true
+    }
+
+    /// Waits for open commits, gives everything back and says so.
+    async fn leave(&mut self) -> bool {
+        for _ in 0..100 {
+            self.hear_answers();
+            if self.unanswered == 0 {
+                break;
+            }
+            sleep(TURN).await;
+            self.host.gate().await;
+        }
+        let all: Vec<_> = self.owned.keys().cloned().collect();
+        self.disown(&all);
+        self.world.group().leave(self.member, self.world.dice.log.below(8));
+        self.push(Intake::Left);
+        while !self.flush() {
+            sleep(TURN).await;
+        }
+        false
+    }
+}
+
+fn record(world: &World, at: &TopicPartition, planted: &Planted) -> Record {
+    let timestamp = i64::try_from(planted.produced.duration_since(world.dawn).as_millis()).expect("a short world");
+    let timestamp = timestamp + i64::try_from(DAWN).expect("a time");
+    let position = Position { partition: at.partition, offset: Offset(planted.offset), timestamp };
+    let id = planted.id.as_ref().map(|id| (&b"message-id"[..], Some(id.as_bytes())));
+    let headers: Vec<_> = id.into_iter().collect();
+    let key = planted.key.as_ref().filter(|_| world.plan.sabotage != Sabotage::KeysAreLost);
+    Record::new(
+        Arc::clone(&at.topic),
+        position,
+        key.map(String::as_bytes),
+        Some(planted.payload.as_bytes()),
+        &headers,
+    )
+}
+
+fn offsets(commits: &[Commit]) -> Vec<(TopicPartition, NextOffset)> {
+    commits.iter().map(|commit| (commit.partition.clone(), commit.next)).collect()
+}
+
+/// Sends commits one after another, as the client does on a thread of its own.
+async fn commit_all(
+    world: Arc<World>,
+    host: Arc<Host>,
+    mut orders: UnboundedReceiver<(MemberId, Vec<Commit>)>,
+    answers: Answers,
+) {
+    while let Some((member, commits)) = orders.recv().await {
+        host.gate().await;
+        let dice = &world.dice.log;
+        let troubled = world.may(|faults| faults.commits);
+        sleep(if troubled { dice.millis(1, 800) } else { dice.millis(1, 5) }).await;
+        let result = if !world.group().knows(member) {
+            CommitResult::NotOwner
+        } else if troubled && dice.percent(20) {
+            dice.pick(&[CommitResult::Failed, CommitResult::Rebalancing])
+        } else {
+            store(&world, &commits);
+            if troubled && dice.percent(10) { CommitResult::Failed } else { CommitResult::Ok }
+        };
+        host.gate().await;
+        let answer = Intake::Committed { offsets: offsets(&commits), result };
+        answers.lock().unwrap_or_else(PoisonError::into_inner).push_back(answer);
+    }
+}
+
+/// The group asks no committer whether the partition is still its own: late commits of members are stored.
+fn store(world: &World, commits: &[Commit]) {
+    let too_far = i64::from(world.plan.sabotage == Sabotage::CommitsOneTooFar);
+    for commit in commits {
+        let next = commit.next.0 + too_far;
+        world.truth().commits(&commit.partition, next);
+        world.group().committed.insert(commit.partition.clone(), (next, commit.metadata.clone()));
+    }
+}

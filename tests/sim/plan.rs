@@ -1,0 +1,190 @@
+//! What a seed means: how large the world is, what is planted in it and what may go wrong.
+
+use std::time::Duration;
+
+use kafka_once::domain::lanes::Ordering;
+use kafka_once::domain::life::InDoubt;
+
+use super::dice::Dice;
+
+/// How the app finds repeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppModel {
+    /// Applies `first` without looking; looks only when told `possible-repeat`.
+    Trusting,
+    /// Stores topic and ID in its own transaction.
+    Transactional,
+}
+
+/// What may go wrong before everything heals.
+#[allow(clippy::struct_excessive_bools)] // each fault is on or off, in any combination
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// The group moves partitions at any time.
+    pub rebalance: bool,
+    /// SIGTERM, and another process in its place.
+    pub restart: bool,
+    /// SIGKILL.
+    pub crash: bool,
+    /// SIGSTOP for longer or shorter than a lease.
+    pub stall: bool,
+    /// Lost replies, refusals and late executions of single commands.
+    pub store_flaky: bool,
+    /// The store is away as a whole for a while.
+    pub store_away: bool,
+    /// The store forgets everything.
+    pub forget: bool,
+    /// Verdicts other than accepted.
+    pub app_fails: bool,
+    /// Requests whose outcome stays unknown.
+    pub app_unknown: bool,
+    /// Requests go on in the app although their connection is closed.
+    pub app_zombie: bool,
+    /// The app refuses connections for a while.
+    pub app_down: bool,
+    /// The dead-letter topic refuses, or its acknowledgement gets lost.
+    pub letters: bool,
+    /// Commits are refused, late, or their answers get lost.
+    pub commits: bool,
+}
+
+impl Faults {
+    /// Whether every process ends as it should and every answer comes.
+    pub fn are_graceful(&self) -> bool {
+        let Self { rebalance: _, restart: _, commits: _, letters: _, .. } = *self;
+        *self == Self { rebalance: self.rebalance, restart: self.restart, commits: self.commits, letters: self.letters, ..Self::default() }
+    }
+}
+
+/// A lie of a neighbour, to prove that the checks bite.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sabotage {
+    /// None: the real thing.
+    #[default]
+    None,
+    /// The store says that nothing stood there, whatever did.
+    EveryClaimIsNew,
+    /// The broker stores one offset more than was committed.
+    CommitsOneTooFar,
+    /// The store never lets a session die.
+    SessionsLiveForEver,
+    /// The store says that every other session is dead.
+    SessionsLookDead,
+    /// The store acknowledges marks without writing them.
+    MarksAreNotWritten,
+    /// The log never hands over some records.
+    LogSkipsRecords,
+    /// The dead-letter topic acknowledges what it did not store.
+    LettersAreNotStored,
+    /// The log counts a byte that nobody frees.
+    HeldBytesLeak,
+    /// The app sees a `possible-repeat` as `first`.
+    DoubtIsHidden,
+    /// The app is told attempt 1 every time.
+    AttemptsStandStill,
+    /// Records of a partition come out of order.
+    KeysAreLost,
+}
+
+/// Everything that is drawn before the world begins.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub hosts: u32,
+    /// Topic and number of partitions.
+    pub topics: Vec<(&'static str, i32)>,
+    pub messages: u64,
+    pub keys: u64,
+    pub faults: Faults,
+    pub model: AppModel,
+    pub in_doubt: InDoubt,
+    pub ordering: Ordering,
+    pub max_in_flight: usize,
+    pub max_open: u64,
+    pub max_held: u64,
+    pub attempts: Option<u32>,
+    /// Wall clocks differ by so many milliseconds at most.
+    pub skew: u64,
+    /// The app's usual service time in milliseconds, at most.
+    pub service: u64,
+    /// How long records are produced and faults happen.
+    pub trouble: Duration,
+    pub sabotage: Sabotage,
+}
+
+/// How long one request may take.
+pub const APP_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a session lives without a heartbeat.
+pub const LEASE: Duration = Duration::from_secs(3);
+/// How long one command to the store may take.
+pub const STORE_TIMEOUT: Duration = Duration::from_millis(100);
+/// How long a drain may take.
+pub const DRAIN: Duration = Duration::from_secs(4);
+/// How long the group waits for a member's heartbeat.
+pub const GROUP_SESSION: Duration = Duration::from_secs(2);
+/// How long the log waits for a partition that the group wants back.
+pub const REVOKE: Duration = Duration::from_secs(5);
+/// Within this time of peace every record must be settled.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+impl Plan {
+    /// What this seed means.
+    pub fn of(seed: u64) -> Self {
+        let dice = Dice::new(seed, "plan");
+        let faults = match seed % 8 {
+            0 => Faults::default(),
+            1 => Faults { rebalance: true, restart: true, commits: dice.percent(50), ..Faults::default() },
+            _ => any(&dice),
+        };
+        let in_doubt = dice.pick(&[InDoubt::Repeat, InDoubt::Repeat, InDoubt::Lookup, InDoubt::DeadLetter]);
+        Self {
+            seed,
+            hosts: 2 + u32::from(dice.percent(40)),
+            topics: dice.pick(&[&[("orders", 2)][..], &[("orders", 4)], &[("orders", 2), ("bills", 1)]]).to_vec(),
+            messages: 40 + dice.below(120),
+            keys: dice.pick(&[1, 4, 4, 20]),
+            faults,
+            model: dice.pick(&[AppModel::Trusting, AppModel::Transactional]),
+            in_doubt,
+            ordering: dice.pick(&[Ordering::Key, Ordering::Key, Ordering::Partition, Ordering::None]),
+            max_in_flight: usize::try_from(dice.pick(&[1, 2, 8, 64])).expect("small"),
+            max_open: dice.pick(&[2, 10, 100, 1000]),
+            max_held: dice.pick(&[3_000, 100_000, 10_000_000]),
+            attempts: dice.pick(&[Some(3), Some(10), None]),
+            skew: if in_doubt == InDoubt::Lookup { 0 } else { dice.pick(&[0, 50, 3_000]) },
+            service: dice.pick(&[1, 20, 20, 300]),
+            trouble: dice.millis(4_000, 16_000),
+            sabotage: Sabotage::None,
+        }
+    }
+
+    /// The same world, and one of its neighbours lies.
+    pub fn sabotaged(self, sabotage: Sabotage) -> Self {
+        Self { sabotage, ..self }
+    }
+
+    /// The same world with other faults.
+    pub fn with(self, faults: Faults) -> Self {
+        Self { faults, ..self }
+    }
+}
+
+fn any(dice: &Dice) -> Faults {
+    let likely = dice.pick(&[15, 35, 60]);
+    let on = || dice.percent(likely);
+    Faults {
+        rebalance: on(),
+        restart: on(),
+        crash: on(),
+        stall: on(),
+        store_flaky: on(),
+        store_away: on(),
+        forget: on(),
+        app_fails: on(),
+        app_unknown: on(),
+        app_zombie: on(),
+        app_down: on(),
+        letters: on(),
+        commits: on(),
+    }
+}

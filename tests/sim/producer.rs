@@ -1,0 +1,72 @@
+//! What is produced: messages with and without keys, planted duplicates, poison, reused and missing IDs, holes.
+
+use std::sync::Arc;
+
+use kafka_once::domain::record::TopicPartition;
+use tokio::time::{Instant, sleep};
+
+use super::app::POISON;
+use super::dice::Dice;
+use super::truth::Planted;
+use super::world::World;
+
+/// Produces everything that is planned, spread over the time of trouble.
+pub async fn produce(world: Arc<World>) {
+    let dice = Dice::new(world.plan.seed, "producer");
+    let pace = world.plan.trouble.mul_f64(0.9) / u32::try_from(world.plan.messages).expect("few");
+    let mut sent: Vec<(TopicPartition, Planted)> = Vec::new();
+    for number in 0..world.plan.messages {
+        let (at, planted) = one(&world, &dice, number, &sent);
+        put(&world, &dice, &at, planted.clone());
+        if dice.percent(5) {
+            put(&world, &dice, &at, planted.clone()); // twice, adjacent
+        }
+        sent.push((at, planted));
+        // In bursts: some at once, then a pause.
+        if dice.percent(30) {
+            sleep(pace * 10 / 3).await;
+        }
+    }
+}
+
+fn one(world: &World, dice: &Dice, number: u64, sent: &[(TopicPartition, Planted)]) -> (TopicPartition, Planted) {
+    let (topic, partitions) = dice.pick(&world.plan.topics);
+    let place = i32::try_from(dice.below(u64::try_from(partitions).expect("few"))).expect("few");
+    let mut at = TopicPartition { topic: Arc::from(topic), partition: place };
+    let key = dice.percent(80).then(|| format!("k{}", dice.below(world.plan.keys)));
+    let mut planted = Planted {
+        offset: 0,
+        id: Some(format!("m{number}")),
+        key,
+        payload: format!("p{number}"),
+        produced: Instant::now(),
+    };
+    let before = usize::try_from(dice.below(sent.len() as u64)).expect("few");
+    match (dice.below(100), sent.get(before)) {
+        (0..=1, _) => planted.id = Some(format!("{POISON}{number}")),
+        (2, _) => planted.id = None,
+        (3..=8, Some((where_, first))) => (at, planted) = (where_.clone(), first.clone()),
+        (9..=14, Some((where_, first))) => {
+            at.topic = Arc::clone(&where_.topic);
+            at.partition = if at.topic.as_ref() == topic { at.partition } else { 0 };
+            planted = first.clone();
+        }
+        (15..=16, Some((where_, first))) => {
+            at = where_.clone();
+            planted.id.clone_from(&first.id);
+        }
+        _ => {}
+    }
+    (at, planted)
+}
+
+fn put(world: &World, dice: &Dice, at: &TopicPartition, mut planted: Planted) {
+    let hole = if dice.percent(10) { 1 + i64::try_from(dice.below(5)).expect("few") } else { 0 };
+    let mut truth = world.truth();
+    let log = truth.log.entry(at.clone()).or_default();
+    planted.offset = log.last().map_or(0, |last| last.offset + 1) + hole;
+    planted.produced = Instant::now();
+    let what = format!("produced {at} {} {:?} {:?} {}", planted.offset, planted.id, planted.key, planted.payload);
+    log.push(planted);
+    truth.note(&what);
+}

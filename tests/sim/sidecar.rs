@@ -1,0 +1,124 @@
+//! One sidecar: the real pipeline on a host, with the world's neighbours around it.
+
+use std::sync::{Arc, PoisonError};
+
+use kafka_once::domain::identity::Source;
+use kafka_once::domain::life::{IdReuse, Rules};
+use kafka_once::domain::retry::RetryPolicy;
+use kafka_once::pipeline::{Clock, Ending, Identifier, Limits, Neighbours, Pipeline, Stopped};
+use kafka_once::ports::{HeldBytes, Operation};
+use kafka_once::telemetry::{Metrics, Pulses, StatusBoard};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::app::SimApp;
+use super::host::{Host, OnHost};
+use super::letters::SimLetters;
+use super::log::{SimLog, Windows};
+use super::plan::{APP_TIMEOUT, DRAIN, LEASE, Plan};
+use super::store::SimStore;
+use super::world::World;
+
+use std::time::Duration;
+
+/// A running sidecar.
+pub struct SimSidecar {
+    pub host: Arc<Host>,
+    pub metrics: Arc<Metrics>,
+    pub held: Arc<HeldBytes>,
+    pub windows: Windows,
+    pub task: JoinHandle<Result<(), Stopped>>,
+    stop: Option<oneshot::Sender<Ending>>,
+    operations: mpsc::Sender<Operation>,
+}
+
+impl SimSidecar {
+    /// Starts process `number`.
+    pub fn start(world: &Arc<World>, number: u32) -> Self {
+        let skew = i64::try_from(world.dice.driver.below(world.plan.skew + 1)).expect("small");
+        let host = Arc::new(Host::new(number, skew, world.dawn));
+        let metrics = Arc::new(Metrics::new().expect("metrics"));
+        let (intake, taken_in) = mpsc::channel(4);
+        let (log, commands) = mpsc::unbounded_channel();
+        let (operations, operated) = mpsc::channel(4);
+        let (held, windows) = (Arc::new(HeldBytes::default()), Windows::default());
+        let neighbours = Neighbours {
+            claims: SimStore::new(world, &host),
+            app: SimApp::new(world, &host),
+            letters: Some(SimLetters::new(world, &host)),
+            intake: taken_in,
+            log,
+            operations: operated,
+            held: Arc::clone(&held),
+            metrics: Arc::clone(&metrics),
+            board: Arc::new(StatusBoard::default()),
+            pulses: Arc::new(Pulses::default()),
+        };
+        let clock = Clock::new(host.wall(), world.plan.seed * 1000 + u64::from(number));
+        let identifier = Identifier::new(vec![Source::Header("message-id".to_owned())], "sim".to_owned());
+        let pipeline = Pipeline::new(neighbours, rules(&world.plan), limits(&world.plan), identifier, clock);
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(OnHost::new(&host, pipeline.run(stopped)));
+        let polling = SimLog::run(
+            Arc::clone(world), Arc::clone(&host), intake, commands, Arc::clone(&held), Arc::clone(&windows),
+        );
+        tokio::spawn(OnHost::new(&host, polling));
+        world.truth().note(&format!("sidecar {number} starts"));
+        Self { host, metrics, held, windows, task, stop: Some(stop), operations }
+    }
+
+    /// SIGTERM.
+    pub fn ask_to_end(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(Ending::Drained); // it may have ended by itself
+        }
+    }
+
+    /// `POST /drain`, as the app's preStop asks it; SIGTERM follows some time after the answer.
+    pub fn drain(&mut self, then: Duration) {
+        let Some(stop) = self.stop.take() else { return };
+        let (reply, drained) = oneshot::channel();
+        let operations = self.operations.clone();
+        tokio::spawn(async move {
+            let _ = operations.send(Operation::Drain { reply }).await;
+            let _ = drained.await;
+            tokio::time::sleep(then).await;
+            let _ = stop.send(Ending::Drained); // it may have ended by itself
+        });
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.host.kill();
+        self.task.abort();
+    }
+
+    /// Records between low water and the last one taken in, of all partitions.
+    pub fn window(&self) -> u64 {
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner).values().map(|window| window.size()).sum()
+    }
+}
+
+fn rules(plan: &Plan) -> Rules {
+    let (backoff, backoff_max) = (Duration::from_millis(20), Duration::from_millis(500));
+    Rules {
+        app_timeout: APP_TIMEOUT,
+        retry: RetryPolicy { attempts: plan.attempts, backoff, backoff_max },
+        in_doubt: plan.in_doubt,
+        id_reuse: IdReuse::DeadLetter,
+        dead_letters: true,
+        longest_wait: Duration::from_millis(200),
+    }
+}
+
+fn limits(plan: &Plan) -> Limits {
+    Limits {
+        ordering: plan.ordering,
+        max_in_flight: plan.max_in_flight,
+        max_message_bytes: 1 << 20,
+        dedup_window: Duration::from_secs(24 * 3600),
+        lease: LEASE,
+        commit_interval: Duration::from_millis(200),
+        drain_timeout: DRAIN,
+    }
+}

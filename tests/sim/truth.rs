@@ -1,0 +1,216 @@
+//! What really happened, seen from outside of every sidecar, and the promises that can be checked at once.
+
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
+
+use kafka_once::domain::reasons::DeadLetterReason;
+use kafka_once::domain::record::TopicPartition;
+use kafka_once::domain::verdict::Delivery;
+use tokio::time::Instant;
+
+use super::plan::Faults;
+
+/// A message: its topic and ID.
+pub type Message = (String, String);
+
+/// A record as it was produced.
+#[derive(Clone, Debug)]
+pub struct Planted {
+    pub offset: i64,
+    pub id: Option<String>,
+    pub key: Option<String>,
+    pub payload: String,
+    pub produced: Instant,
+}
+
+/// One effect in the app's own records.
+#[derive(Clone, Debug)]
+pub struct Effect {
+    pub at: Instant,
+    pub delivery: Delivery,
+    pub attempt: u32,
+    pub payload: String,
+}
+
+/// One request as the app saw it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub host: u32,
+    pub delivery: Delivery,
+    pub attempt: u32,
+    /// Until when the app may be at work on it, or until its connection is closed.
+    pub until: Instant,
+    pub at: Instant,
+}
+
+/// A record for the dead-letter topic.
+#[derive(Clone, Debug)]
+pub struct Letter {
+    pub message: Option<Message>,
+    pub payload: String,
+    pub reason: DeadLetterReason,
+}
+
+/// Everything that happened.
+pub struct Truth {
+    faults: Faults,
+    dawn: Instant,
+    pub log: BTreeMap<TopicPartition, Vec<Planted>>,
+    pub effects: BTreeMap<Message, Vec<Effect>>,
+    pub requests: BTreeMap<Message, Vec<Seen>>,
+    pub letters: BTreeMap<(TopicPartition, i64), Letter>,
+    lettered: BTreeSet<(Message, String)>,
+    /// When the store forgot everything.
+    pub forgotten: Vec<Instant>,
+    pub violations: Vec<String>,
+    hash: DefaultHasher,
+    loud: bool,
+}
+
+/// How long before its request a claim may have been made.
+const CLAIM_AGE: Duration = Duration::from_secs(5);
+/// How old the log's end may be that a sidecar knows when it notices that the store forgot.
+const STALE_END: Duration = Duration::from_secs(2);
+/// The same for a process that may have been stopped meanwhile.
+const STALE_END_IF_STOPPED: Duration = Duration::from_secs(15);
+
+impl Truth {
+    /// Nothing has happened yet. `loud`: every event is printed.
+    pub fn new(faults: Faults, loud: bool) -> Self {
+        Self {
+            faults,
+            dawn: Instant::now(),
+            log: BTreeMap::new(),
+            effects: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            letters: BTreeMap::new(),
+            lettered: BTreeSet::new(),
+            forgotten: Vec::new(),
+            violations: Vec::new(),
+            hash: DefaultHasher::new(),
+            loud,
+        }
+    }
+
+    /// Keeps what happened in the trace: its hash tells two runs apart.
+    pub fn note(&mut self, what: &str) {
+        let at = self.dawn.elapsed().as_micros();
+        (at, what).hash(&mut self.hash);
+        if self.loud {
+            println!("{:>10.3} {what}", Duration::from_micros(u64::try_from(at).unwrap_or(0)).as_secs_f64());
+        }
+    }
+
+    /// The hash of everything noted so far.
+    pub fn hash(&self) -> u64 {
+        self.hash.finish()
+    }
+
+    /// A promise was broken.
+    pub fn broken(&mut self, what: &str) {
+        self.note(&format!("BROKEN {what}"));
+        self.violations.push(format!("{:.3} {what}", self.dawn.elapsed().as_secs_f64()));
+    }
+
+    /// A request reached the app; returns its place among those of its message.
+    pub fn arrived(&mut self, message: &Message, host: u32, delivery: Delivery, attempt: u32, until: Instant) -> usize {
+        self.note(&format!("request {message:?} from {host} attempt {attempt} {}", delivery.as_str()));
+        let earlier = self.requests.entry(message.clone()).or_default().clone();
+        let excused = earlier.first().is_some_and(|first| self.forgotten.iter().any(|at| *at + CLAIM_AGE >= first.at));
+        if !excused && earlier.iter().any(|seen| seen.attempt == attempt) {
+            self.broken(&format!("attempt {attempt} of {message:?} was sent twice"));
+        }
+        if !excused && !self.faults.stall && earlier.iter().any(|seen| seen.attempt > attempt) {
+            self.broken(&format!("attempt {attempt} of {message:?} comes after a higher one"));
+        }
+        let now = Instant::now();
+        let meets = |seen: &&Seen| seen.until > now && (seen.host != host || !self.faults.stall);
+        let hidden = |seen: &Seen| delivery == Delivery::First && (!self.faults.stall || seen.delivery == delivery);
+        if !excused && earlier.iter().filter(meets).any(hidden) {
+            self.broken(&format!("{message:?} is sent as first while another request for it is open"));
+        }
+        let seen = Seen { host, delivery, attempt, until, at: now };
+        let requests = self.requests.entry(message.clone()).or_default();
+        requests.push(seen);
+        requests.len() - 1
+    }
+
+    /// A request's connection is closed, answered or not.
+    pub fn hung_up(&mut self, message: &Message, place: usize) {
+        if let Some(seen) = self.requests.get_mut(message).and_then(|requests| requests.get_mut(place)) {
+            seen.until = Instant::now();
+        }
+    }
+
+    /// Whether the app's own records show an effect.
+    pub fn is_applied(&self, message: &Message) -> bool {
+        self.effects.contains_key(message)
+    }
+
+    /// A request came to the point where its effect happens. `happens`: whether the app lets it.
+    pub fn reaches_effect(&mut self, message: &Message, effect: Effect, produced: Instant, happens: bool) {
+        let before = self.effects.get(message).cloned().unwrap_or_default();
+        let repeats = |one: &&Effect| {
+            one.delivery == Delivery::First || (one.attempt < effect.attempt && !self.faults.stall)
+        };
+        if effect.delivery == Delivery::First
+            && let Some(one) = before.iter().find(repeats)
+            && !self.excused(one.at, produced)
+        {
+            self.broken(&format!("{message:?} is sent as first although an earlier request had its effect"));
+        }
+        if happens {
+            self.note(&format!("effect {message:?} attempt {}", effect.attempt));
+            self.effects.entry(message.clone()).or_default().push(effect);
+        }
+    }
+
+    /// The one limit: a duplicate that was produced after the store forgot looks new.
+    fn excused(&self, effect: Instant, produced: Instant) -> bool {
+        let stale = if self.faults.stall { STALE_END_IF_STOPPED } else { STALE_END };
+        self.forgotten.iter().any(|forgot| effect <= *forgot && produced + stale >= *forgot)
+    }
+
+    /// The dead-letter topic has a record.
+    pub fn letter(&mut self, at: (TopicPartition, i64), letter: Letter) {
+        self.note(&format!("letter {}/{} {}", at.0, at.1, letter.reason));
+        if let Some(message) = &letter.message {
+            self.lettered.insert((message.clone(), letter.payload.clone()));
+        }
+        self.letters.insert(at, letter);
+    }
+
+    /// The group stores a committed offset.
+    pub fn commits(&mut self, partition: &TopicPartition, next: i64) {
+        self.note(&format!("commit {partition} {next}"));
+        let log = self.log.get(partition).map(Vec::as_slice).unwrap_or_default();
+        let open = log.iter().take_while(|planted| planted.offset < next).find(|one| !self.is_settled(partition, one));
+        if let Some(planted) = open {
+            let what = format!("commit {next} of {partition} passes the open record {planted:?}");
+            self.broken(&what);
+        }
+    }
+
+    /// Whether nothing of a record can be lost any more.
+    pub fn is_settled(&self, partition: &TopicPartition, planted: &Planted) -> bool {
+        if self.letters.contains_key(&(partition.clone(), planted.offset)) {
+            return true;
+        }
+        let Some(id) = &planted.id else { return false };
+        let message = (partition.topic.to_string(), id.clone());
+        let effects = self.effects.get(&message).map(Vec::as_slice).unwrap_or_default();
+        // An app that knows the ID answers 2xx to another payload too; after a loss of memory nobody else can tell.
+        let same = |effect: &Effect| effect.payload == planted.payload || !self.forgotten.is_empty();
+        effects.iter().any(same) || self.lettered.contains(&(message, planted.payload.clone()))
+    }
+
+    /// The first record that is not settled.
+    pub fn open_record(&self) -> Option<String> {
+        self.log.iter().find_map(|(partition, log)| {
+            let planted = log.iter().find(|planted| !self.is_settled(partition, planted))?;
+            Some(format!("{partition} {planted:?}"))
+        })
+    }
+}

@@ -1,0 +1,101 @@
+//! Everything around the sidecars of one seed, and the weather: what goes wrong at the moment.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kafka_once::adapters::claims::memory::Memory;
+use kafka_once::domain::record::TopicPartition;
+use kafka_once::domain::time::Moment;
+use tokio::time::Instant;
+
+use super::dice::Dice;
+use super::group::Group;
+use super::plan::{Faults, Plan};
+use super::truth::Truth;
+
+/// What goes wrong at the moment. Faults of single requests happen while it is not calm.
+#[derive(Debug)]
+pub struct Weather {
+    pub calm: bool,
+    pub store_away_until: Instant,
+    /// Hosts whose app refuses connections, until when.
+    pub app_down_until: BTreeMap<u32, Instant>,
+    pub letters_away_until: Instant,
+}
+
+/// Throws for each neighbour.
+pub struct AllDice {
+    pub store: Dice,
+    pub app: Dice,
+    pub log: Dice,
+    pub letters: Dice,
+    pub driver: Dice,
+}
+
+/// The world that all sidecars of one seed share.
+pub struct World {
+    pub plan: Plan,
+    pub dice: AllDice,
+    pub dawn: Instant,
+    pub memory: Memory,
+    truth: Mutex<Truth>,
+    weather: Mutex<Weather>,
+    group: Mutex<Group>,
+}
+
+impl World {
+    /// A world at its beginning. `loud`: every event is printed.
+    pub fn new(plan: Plan, loud: bool) -> Arc<Self> {
+        let dawn = Instant::now();
+        let now = move || Moment(u64::try_from(dawn.elapsed().as_micros()).expect("a short world"));
+        let seed = plan.seed;
+        let dice = |name| Dice::new(seed, name);
+        let partitions = plan.topics.iter().flat_map(|(topic, count)| {
+            (0..*count).map(|partition| TopicPartition { topic: Arc::from(*topic), partition })
+        });
+        Arc::new(Self {
+            dice: AllDice {
+                store: dice("store"),
+                app: dice("app"),
+                log: dice("log"),
+                letters: dice("letters"),
+                driver: dice("driver"),
+            },
+            dawn,
+            memory: Memory::new(Arc::new(now), seed),
+            truth: Mutex::new(Truth::new(plan.faults, loud)),
+            weather: Mutex::new(Weather {
+                calm: false,
+                store_away_until: dawn,
+                app_down_until: BTreeMap::new(),
+                letters_away_until: dawn,
+            }),
+            group: Mutex::new(Group::new(partitions.collect())),
+            plan,
+        })
+    }
+
+    /// What really happened.
+    pub fn truth(&self) -> MutexGuard<'_, Truth> {
+        lock(&self.truth)
+    }
+
+    /// What goes wrong.
+    pub fn weather(&self) -> MutexGuard<'_, Weather> {
+        lock(&self.weather)
+    }
+
+    /// The consumer group.
+    pub fn group(&self) -> MutexGuard<'_, Group> {
+        lock(&self.group)
+    }
+
+    /// Whether a fault of this kind may happen now.
+    pub fn may(&self, fault: impl Fn(&Faults) -> bool) -> bool {
+        fault(&self.plan.faults) && !self.weather().calm
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
