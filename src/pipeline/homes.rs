@@ -75,7 +75,8 @@ impl Home {
     /// The store has forgotten since it had the history `before`: all that stands in the log now is in doubt.
     pub(super) fn doubt_all(&mut self, before: &History) {
         let below = self.end.max(self.low_water.taken_to());
-        let (below, before) = self.doubt.take().map_or((below, before.clone()), |(old, oldest)| (below.max(old), oldest));
+        let (below, before) =
+            self.doubt.take().map_or((below, before.clone()), |(old, oldest)| (below.max(old), oldest));
         self.doubt = Some((below, before));
     }
 

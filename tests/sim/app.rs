@@ -89,15 +89,18 @@ impl SimApp {
         }
         if world.may(|faults| faults.app_fails) && dice.percent(15) {
             let wait = Some(dice.millis(1, 3_000));
-            return fate(service, match dice.below(7) {
-                0 => Outcome::Declines(500, None, None),
-                1 => Outcome::Declines(409, None, None),
-                2 => Outcome::Declines(302, None, None),
-                3 => Outcome::Declines(503, None, wait),
-                4 => Outcome::Declines(429, None, None),
-                5 => Outcome::Declines(200, Some(Overrule::Failed), None),
-                _ => Outcome::Accepts(500, Some(Overrule::Accepted)),
-            });
+            return fate(
+                service,
+                match dice.below(7) {
+                    0 => Outcome::Declines(500, None, None),
+                    1 => Outcome::Declines(409, None, None),
+                    2 => Outcome::Declines(302, None, None),
+                    3 => Outcome::Declines(503, None, wait),
+                    4 => Outcome::Declines(429, None, None),
+                    5 => Outcome::Declines(200, Some(Overrule::Failed), None),
+                    _ => Outcome::Accepts(500, Some(Overrule::Accepted)),
+                },
+            );
         }
         fate(service, Outcome::Accepts(dice.pick(&[200, 201, 204]), None))
     }
@@ -155,10 +158,6 @@ impl App for SimApp {
 
     fn line(&self) -> SimLine {
         SimLine(self.clone())
-    }
-
-    fn fits(&self, _: &Record, _: &WireId) -> Result<(), String> {
-        Ok(())
     }
 
     async fn still_ready(&self) -> Result<(), String> {

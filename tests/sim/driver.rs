@@ -223,7 +223,8 @@ impl Crowd {
         while Instant::now() < until {
             self.watch().await;
             let open = self.world.truth().open_record();
-            let idle = self.sidecars.iter().all(|one| one.metrics.open() == 0 && one.held.sum() == 0 && one.window() == 0);
+            let idle =
+                self.sidecars.iter().all(|one| one.metrics.open() == 0 && one.held.sum() == 0 && one.window() == 0);
             quiet = if open.is_none() && idle { quiet + 1 } else { 0 };
             if quiet > 60 {
                 return true;
@@ -234,7 +235,10 @@ impl Crowd {
         truth.broken(&format!("not finished in time: {open} is open"));
         for sidecar in &self.sidecars {
             let (open, held, window) = (sidecar.metrics.open(), sidecar.held.sum(), sidecar.window());
-            truth.broken(&format!("sidecar {}: {open} open, {held} bytes held, {window} in windows", sidecar.host.number));
+            truth.broken(&format!(
+                "sidecar {}: {open} open, {held} bytes held, {window} in windows",
+                sidecar.host.number
+            ));
         }
         false
     }

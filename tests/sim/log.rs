@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use kafka_once::domain::identity::Source;
 use kafka_once::domain::reasons::CommitResult;
 use kafka_once::domain::record::{NextOffset, Offset, Position, Record, TopicPartition};
+use kafka_once::pipeline::Identifier;
 use kafka_once::ports::{Assigned, Commit, HeldBytes, Intake, LogCommand, Window};
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -82,8 +84,22 @@ impl SimLog {
         let (waiting, owned) = (VecDeque::new(), BTreeMap::new());
         let (draining, looking, holds, unanswered) = (None, None, false, 0);
         let mut log = Self {
-            world, host, member, intake, commands, held, windows, waiting, owned, draining, looking, holds, commits,
-            answers, unanswered, ends_at,
+            world,
+            host,
+            member,
+            intake,
+            commands,
+            held,
+            windows,
+            waiting,
+            owned,
+            draining,
+            looking,
+            holds,
+            commits,
+            answers,
+            unanswered,
+            ends_at,
         };
         while log.turn().await {}
     }
@@ -220,8 +236,14 @@ impl SimLog {
             let start = committed.as_ref().map_or(0, |(next, _)| *next);
             let window = Arc::new(Window::default());
             self.windows.lock().unwrap_or_else(PoisonError::into_inner).insert(at.clone(), Arc::clone(&window));
-            let owned =
-                Owned { window: Arc::clone(&window), next: start, begun: false, told: false, full: false, bound: false };
+            let owned = Owned {
+                window: Arc::clone(&window),
+                next: start,
+                begun: false,
+                told: false,
+                full: false,
+                bound: false,
+            };
             self.owned.insert(at.clone(), owned);
             self.world.truth().note(&format!("{at} is assigned to {} from {start} on", self.host.number));
             news.push(Assigned {
@@ -283,13 +305,15 @@ impl SimLog {
             while batch.len() < BATCH && self.take(&at, &mut batch) {}
         }
         if !batch.is_empty() {
-            self.push(Intake::Records(batch));
+            let named = batch.into_iter().map(|record| identifier().name(record)).collect();
+            self.push(Intake::Records(named));
         }
     }
 
     fn take(&mut self, at: &TopicPartition, batch: &mut Vec<Record>) -> bool {
         let (max_open, max_held) = (self.world.plan.max_open, self.world.plan.max_held);
-        let Some(owned) = self.owned.get_mut(at).filter(|one| one.begun && !one.told && !one.full && !self.holds) else {
+        let Some(owned) = self.owned.get_mut(at).filter(|one| one.begun && !one.told && !one.full && !self.holds)
+        else {
             return false;
         };
         let truth = self.world.truth();
@@ -337,13 +361,7 @@ fn record(world: &World, at: &TopicPartition, planted: &Planted) -> Record {
     let id = planted.id.as_ref().map(|id| (&b"message-id"[..], Some(id.as_bytes())));
     let headers: Vec<_> = id.into_iter().collect();
     let key = planted.key.as_ref().filter(|_| world.plan.sabotage != Sabotage::KeysAreLost);
-    Record::new(
-        Arc::clone(&at.topic),
-        position,
-        key.map(String::as_bytes),
-        Some(planted.payload.as_bytes()),
-        &headers,
-    )
+    Record::new(Arc::clone(&at.topic), position, key.map(String::as_bytes), Some(planted.payload.as_bytes()), &headers)
 }
 
 fn offsets(commits: &[Commit]) -> Vec<(TopicPartition, NextOffset)> {
@@ -383,5 +401,15 @@ fn store(world: &World, commits: &[Commit]) {
         let next = commit.next.0 + too_far;
         world.truth().commits(&commit.partition, next);
         world.group().committed.insert(commit.partition.clone(), (next, commit.metadata.clone()));
+    }
+}
+
+/// Messages are named as the sidecar names them.
+fn identifier() -> Identifier {
+    Identifier {
+        sources: vec![Source::Header("message-id".to_owned())],
+        namespace: "sim".to_owned(),
+        max_message_bytes: 1 << 20,
+        fits: |_, _| Ok(()),
     }
 }

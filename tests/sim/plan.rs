@@ -52,7 +52,14 @@ impl Faults {
     /// Whether every process ends as it should and every answer comes.
     pub fn are_graceful(&self) -> bool {
         let Self { rebalance: _, restart: _, commits: _, letters: _, .. } = *self;
-        *self == Self { rebalance: self.rebalance, restart: self.restart, commits: self.commits, letters: self.letters, ..Self::default() }
+        *self
+            == Self {
+                rebalance: self.rebalance,
+                restart: self.restart,
+                commits: self.commits,
+                letters: self.letters,
+                ..Self::default()
+            }
     }
 }
 

@@ -152,9 +152,8 @@ impl Truth {
     /// A request came to the point where its effect happens. `happens`: whether the app lets it.
     pub fn reaches_effect(&mut self, message: &Message, effect: Effect, produced: Instant, happens: bool) {
         let before = self.effects.get(message).cloned().unwrap_or_default();
-        let repeats = |one: &&Effect| {
-            one.delivery == Delivery::First || (one.attempt < effect.attempt && !self.faults.stall)
-        };
+        let repeats =
+            |one: &&Effect| one.delivery == Delivery::First || (one.attempt < effect.attempt && !self.faults.stall);
         if effect.delivery == Delivery::First
             && let Some(one) = before.iter().find(repeats)
             && !self.excused(one.at, produced)

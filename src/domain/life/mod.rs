@@ -94,6 +94,7 @@ struct Carried {
 /// A claim that is ours, as it stands in the store, and what has happened under it since.
 ///
 /// Only [`step`] makes one, and only from the store's answer.
+#[allow(clippy::struct_excessive_bools)] // four facts, none excludes another
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Hold {
     session: SessionId,
