@@ -1,5 +1,7 @@
 # What one does with this repository. `make help` lists it.
 export SKIPPED_TESTS := $(CURDIR)/.cache/skipped
+# Most tests wait for brokers, not for processors.
+export RUST_TEST_THREADS ?= 8
 
 .PHONY: help demo test bench install build-tools
 
