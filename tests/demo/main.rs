@@ -19,7 +19,7 @@ fn demo(arguments: &[&str]) -> Process {
 }
 
 fn said(demo: &Process) -> String {
-    demo.log().lines().join("\n")
+    demo.log().all()
 }
 
 /// Runs it with `--json`: it says nothing else, every effect happened exactly once, and a sidecar died over open requests.
