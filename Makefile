@@ -1,5 +1,7 @@
 # What one does with this repository. `make help` lists it.
 export SKIPPED_TESTS := $(CURDIR)/.cache/skipped
+# Most tests wait for brokers, not for processors.
+export RUST_TEST_THREADS ?= 8
 
 .PHONY: help demo test sim bench install build-tools
 
@@ -20,7 +22,7 @@ sim: ## Many worlds of the simulation: make sim SEEDS=10000 (FIRST=n: from there
 	SEEDS=$(SEEDS) cargo test --locked --test sim every_seed -- --nocapture
 
 bench: install ## Measure against bare loops on real Kafka and Redis
-	cargo bench --locked
+	cargo bench --locked --bench sidecar
 
 build-tools:
 	@tests/install build-tools

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::domain::claim::{ClaimValue, IdHash, SessionId, Stored};
+use crate::domain::claim::{ClaimValue, Digest, IdHash, SessionId, Stored};
 use crate::domain::history::History;
 use crate::domain::identity::WireId;
 use crate::domain::reasons::{CommitResult, DeadLetterReason};
@@ -156,9 +156,6 @@ pub trait App: Send + Sync + 'static {
     /// A new line; connects when it is first used.
     fn line(&self) -> Self::Line;
 
-    /// Whether a record can be sent at all, within the caps of HTTP; the error says why not.
-    fn fits(&self, record: &Record, id: &WireId) -> Result<(), String>;
-
     /// Whether an app that was ready has said that it is not any more: asks only where there is somebody to ask
     /// (`ONCE_APP_READY_URL`).
     fn still_ready(&self) -> impl Future<Output = Result<(), String>> + Send;
@@ -178,13 +175,45 @@ pub trait AppLine: Send + 'static {
 
 // ---- the log -------------------------------------------------------------------------------------------------------
 
+/// A record that was taken in, and who it is. Naming costs, and needs nobody: it happens on the log's own thread.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// The record.
+    pub record: Arc<Record>,
+    /// Who it is, or why it can never be forwarded.
+    pub identity: Result<Identity, Unfit>,
+}
+
+/// Who a record is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// What the store knows its message ID by.
+    pub hash: IdHash,
+    /// Its message ID as it stands on the wire.
+    pub wire: WireId,
+    /// The digest of its payload.
+    pub digest: Digest,
+}
+
+/// Why a record can never be forwarded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfit {
+    /// The reason on the dead-letter topic.
+    pub reason: DeadLetterReason,
+    /// In words.
+    pub detail: String,
+}
+
+/// Names a record.
+pub type Naming = Box<dyn Fn(Record) -> Taken + Send>;
+
 /// What the log tells the pipeline, in order, over a bounded channel.
 #[derive(Debug)]
 pub enum Intake {
     /// Partitions became ours. Their records follow once the pipeline has said [`LogCommand::Begin`].
     Assigned(Vec<Assigned>),
     /// Records, in the order of their offsets within each partition.
-    Records(Vec<Record>),
+    Records(Vec<Taken>),
     /// The group wants partitions back: finish, commit, then say [`LogCommand::Release`].
     Revoking(Vec<TopicPartition>),
     /// Partitions are gone already: commit nothing for them.
@@ -204,6 +233,8 @@ pub enum Intake {
     BrokerUp(bool),
     /// The client is beyond healing: the process must end.
     Fatal(String),
+    /// The cluster refuses us until somebody changes its or our settings; the text says what.
+    Refused(String),
     /// The group is left; nothing follows.
     Left,
 }

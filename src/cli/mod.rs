@@ -1,5 +1,7 @@
 //! The command line: one file for each command; here only which there are.
 
+mod check;
+mod demo;
 mod run;
 
 use std::path::Path;
@@ -21,6 +23,10 @@ struct Arguments {
 enum Command {
     /// Hand each message once to the app beside (the default)
     Run,
+    /// Look at the settings, then at Kafka, Redis and the app, one line each
+    Check,
+    /// Show the main job end to end, with trouble on purpose; needs nothing installed
+    Demo(demo::DemoArguments),
 }
 
 /// Runs the command of this process' arguments; the exit code says how it ended (README, "Exit codes").
@@ -28,6 +34,8 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.command.unwrap_or(Command::Run) {
         Command::Run => run::run(),
+        Command::Check => check::check(),
+        Command::Demo(arguments) => demo::run(&arguments),
     }
 }
 

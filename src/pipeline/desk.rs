@@ -1,4 +1,4 @@
-//! The claims desk: what records want of the store, sent in batches; what has gathered while one was out is the next.
+//! The claims desk: what records want of the store, sent in batches; what has gathered while some were out is the next.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -21,16 +21,33 @@ pub(super) enum Asker {
     Session(SessionId),
 }
 
+/// Batches out at once.
+const BATCHES: usize = 2;
+
+/// A batch goes out beside another only when so many commands wait: below, waiting for company costs less than a
+/// round trip of its own.
+const WORTH_A_TRIP: usize = 32;
+
+/// Which of the batches that may be out.
+pub(super) type BatchPlace = usize;
+
 /// The queue before the store. Bounded: each open record has at most one command here, each foreign session one.
+///
+/// Batches may be answered in any order: a record asks again only when it has been answered.
 #[derive(Debug, Default)]
 pub(super) struct Desk {
     waiting: VecDeque<(Asker, ClaimCommand)>,
-    /// The batch that is out; it is sent again, whole, until it is answered.
-    out: Vec<(Asker, ClaimCommand)>,
-    is_out: bool,
+    batches: [Batch; BATCHES],
     not_before: Moment,
     /// Claims among all of these.
     claims: usize,
+}
+
+/// Sent again, whole, until it is answered.
+#[derive(Debug, Default)]
+struct Batch {
+    commands: Vec<(Asker, ClaimCommand)>,
+    is_out: bool,
 }
 
 impl Desk {
@@ -45,45 +62,134 @@ impl Desk {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.out.is_empty()
+        self.waiting.is_empty() && self.batches.iter().all(|batch| batch.commands.is_empty())
     }
 
     /// When a batch that failed may be sent again.
     pub(super) fn wakes_at(&self) -> Option<Moment> {
-        (!self.is_out && !self.is_empty()).then_some(self.not_before)
+        let idle = self.batches.iter().all(|batch| !batch.is_out);
+        (idle && !self.is_empty()).then_some(self.not_before)
     }
 
-    /// The batch to send now, if none is out.
-    pub(super) fn next_batch(&mut self, now: Moment) -> Option<Vec<ClaimCommand>> {
-        if self.is_out || self.is_empty() || now < self.not_before {
+    /// The next batch to send now, if any; call again until there is none.
+    pub(super) fn next_batch(&mut self, now: Moment) -> Option<(BatchPlace, Vec<ClaimCommand>)> {
+        if now < self.not_before {
             return None;
         }
-        let room = BATCH.saturating_sub(self.out.len()).min(self.waiting.len());
-        self.out.extend(self.waiting.drain(..room));
-        self.is_out = true;
-        Some(self.out.iter().map(|(_, command)| *command).collect())
+        let alone = self.batches.iter().all(|batch| !batch.is_out);
+        let failed = |batch: &Batch| !batch.is_out && !batch.commands.is_empty();
+        let place = self.batches.iter().position(failed).or_else(|| {
+            let worth = if alone { 1 } else { WORTH_A_TRIP };
+            (self.waiting.len() >= worth).then(|| self.batches.iter().position(|batch| !batch.is_out))?
+        })?;
+        let batch = &mut self.batches[place];
+        if batch.commands.is_empty() {
+            batch.commands.extend(self.waiting.drain(..self.waiting.len().min(BATCH)));
+        }
+        batch.is_out = true;
+        Some((place, batch.commands.iter().map(|(_, command)| *command).collect()))
     }
 
-    /// The batch was answered: whom each reply is for.
-    pub(super) fn answered(&mut self, replies: Vec<ClaimReply>) -> Vec<(Asker, ClaimReply)> {
-        self.is_out = false;
-        let asked = std::mem::take(&mut self.out);
-        self.claims -= asked.iter().filter(|(_, command)| is_claim(command)).count();
-        asked.into_iter().map(|(asker, _)| asker).zip(replies).collect()
+    /// A batch was answered: whom each reply is for.
+    pub(super) fn answered(&mut self, place: BatchPlace, replies: Vec<ClaimReply>) -> Vec<(Asker, ClaimReply)> {
+        let Batch { commands, .. } = std::mem::take(&mut self.batches[place]);
+        self.claims -= commands.iter().filter(|(_, command)| is_claim(command)).count();
+        commands.into_iter().map(|(asker, _)| asker).zip(replies).collect()
     }
 
-    /// The batch got no answer. Commands whose asker has gone are dropped; the rest is sent again.
-    pub(super) fn failed(&mut self, now: Moment, wanted: impl Fn(Asker) -> bool) {
-        self.is_out = false;
+    /// A batch got no answer. Commands whose asker has gone are dropped; the rest is sent again.
+    pub(super) fn failed(&mut self, place: BatchPlace, now: Moment, wanted: impl Fn(Asker) -> bool) {
         self.not_before = now.after(RETRY);
-        let before = self.out.iter().chain(&self.waiting).filter(|(_, command)| is_claim(command)).count();
-        self.out.retain(|(asker, _)| wanted(*asker));
+        let batch = &mut self.batches[place];
+        batch.is_out = false;
+        batch.commands.retain(|(asker, _)| wanted(*asker));
+        self.drop_unwanted(wanted);
+    }
+
+    /// Drops commands that were not sent and whose asker does not wait for them any more.
+    pub(super) fn drop_unwanted(&mut self, wanted: impl Fn(Asker) -> bool) {
         self.waiting.retain(|(asker, _)| wanted(*asker));
-        let after = self.out.iter().chain(&self.waiting).filter(|(_, command)| is_claim(command)).count();
-        self.claims -= before - after;
+        let out = self.batches.iter().flat_map(|batch| &batch.commands);
+        self.claims = out.chain(&self.waiting).filter(|(_, command)| is_claim(command)).count();
     }
 }
 
 fn is_claim(command: &ClaimCommand) -> bool {
     matches!(command, ClaimCommand::Claim { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::claim::Stored;
+
+    const SESSION: SessionId = SessionId([1; 16]);
+    const OTHER: SessionId = SessionId([2; 16]);
+
+    fn ask(session: SessionId) -> (Asker, ClaimCommand) {
+        (Asker::Session(session), ClaimCommand::IsAlive { session })
+    }
+
+    fn desk() -> Desk {
+        let mut desk = Desk::default();
+        for session in [SESSION, OTHER] {
+            let (asker, command) = ask(session);
+            desk.push(asker, command);
+        }
+        desk
+    }
+
+    #[test]
+    fn what_gathers_while_a_batch_is_out_is_the_next_batch() {
+        let mut desk = Desk::default();
+        let (asker, command) = ask(SESSION);
+        desk.push(asker, command);
+        assert_eq!(desk.next_batch(Moment(0)), Some((0, vec![command])));
+        let (asker, later) = ask(OTHER);
+        desk.push(asker, later);
+        assert_eq!(desk.next_batch(Moment(0)), None, "a few commands are not worth a trip of their own");
+        let answers = desk.answered(0, vec![ClaimReply::Alive(true)]);
+        assert_eq!(answers, [(Asker::Session(SESSION), ClaimReply::Alive(true))]);
+        assert_eq!(desk.next_batch(Moment(0)), Some((0, vec![later])));
+    }
+
+    #[test]
+    fn many_commands_do_not_wait_for_the_batch_before_them_but_for_the_one_before_that() {
+        let mut desk = desk();
+        assert!(desk.next_batch(Moment(0)).is_some());
+        for _ in 0..WORTH_A_TRIP {
+            let (asker, command) = ask(OTHER);
+            desk.push(asker, command);
+        }
+        let (place, commands) = desk.next_batch(Moment(0)).expect("a second batch");
+        assert_eq!((place, commands.len()), (1, WORTH_A_TRIP));
+        for _ in 0..WORTH_A_TRIP {
+            let (asker, command) = ask(OTHER);
+            desk.push(asker, command);
+        }
+        assert_eq!(desk.next_batch(Moment(0)), None, "two at once");
+        assert_eq!(desk.answered(1, vec![ClaimReply::Alive(true); WORTH_A_TRIP]).len(), WORTH_A_TRIP, "in any order");
+        assert_eq!(desk.next_batch(Moment(0)).map(|(place, _)| place), Some(1));
+    }
+
+    #[test]
+    fn a_batch_without_an_answer_is_sent_again_whole_after_a_pause() {
+        let mut desk = desk();
+        let batch = desk.next_batch(Moment(0)).expect("a batch");
+        desk.failed(0, Moment(0), |_| true);
+        assert_eq!(desk.next_batch(Moment(0)), None, "not at once");
+        let again = desk.wakes_at().expect("a time to try again");
+        assert_eq!(desk.next_batch(again), Some(batch));
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_not_sent_again() {
+        let mut desk = desk();
+        desk.next_batch(Moment(0));
+        desk.failed(0, Moment(0), |asker| asker == Asker::Session(OTHER));
+        let again = desk.wakes_at().expect("a time to try again");
+        assert_eq!(desk.next_batch(again), Some((0, vec![ask(OTHER).1])));
+        assert_eq!(desk.answered(0, vec![ClaimReply::Was(Stored::Nothing)]).len(), 1);
+        assert!(desk.is_empty() && desk.wakes_at().is_none());
+    }
 }

@@ -68,6 +68,7 @@ impl Drain {
     pub(super) fn wakes_at(&self) -> Option<Moment> {
         match self.stage {
             Stage::Leaving { until } => Some(until),
+            // While finishing, each partition has its own deadline.
             Stage::Not | Stage::Finishing | Stage::Left => None,
         }
     }

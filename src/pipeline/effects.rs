@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::desk::Asker;
+use super::desk::{Asker, BatchPlace};
 use super::table::{Entry, Token};
 use super::{Pipeline, Report};
 use crate::domain::claim::Stored;
 use crate::domain::lanes::Turn;
 use crate::domain::life::{Effect, End, Event, Scene, State, step};
 use crate::domain::reasons::{DeadLetterReason, PauseReason};
-use crate::ports::{App, ClaimCommand, ClaimReply, Claims, DeadLetter, DeadLetters, StoreError};
+use crate::ports::{App, ClaimBatch, ClaimCommand, ClaimReply, Claims, DeadLetter, DeadLetters, StoreError};
 
 impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     /// The one place where a record's life changes.
@@ -67,7 +67,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         if self.leases.live(self.now.moment).is_none() {
             return;
         }
-        while self.desk.claims() + self.to_send.len() < self.claim_ahead() {
+        while self.desk.claims() + self.to_send.len() < self.ahead.bound() {
             let Some(token) = self.to_claim.pop_front() else { return };
             self.start_claim(token);
         }
@@ -85,22 +85,23 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         }
     }
 
-    /// Sends what has gathered at the desk, unless a batch is out.
+    /// Sends what has gathered at the desk.
     pub(super) fn send_batch(&mut self) {
-        let Some(commands) = self.desk.next_batch(self.now.moment) else { return };
-        let (claims, reports) = (Arc::clone(&self.claims), self.reports.0.clone());
-        tokio::spawn(async move {
-            let outcome = claims.batch(commands).await;
-            let _ = reports.send(Report::Batch(outcome)); // nobody listens: we are at the end
-        });
+        while let Some((place, commands)) = self.desk.next_batch(self.now.moment) {
+            let (claims, reports) = (Arc::clone(&self.claims), self.reports.0.clone());
+            tokio::spawn(async move {
+                let outcome = claims.batch(commands).await;
+                let _ = reports.send(Report::Batch(place, outcome)); // nobody listens: we are at the end
+            });
+        }
     }
 
-    pub(super) fn store_answered(&mut self, outcome: Result<crate::ports::ClaimBatch, StoreError>) {
+    pub(super) fn store_answered(&mut self, place: BatchPlace, outcome: Result<ClaimBatch, StoreError>) {
         match outcome {
             Ok(batch) => {
                 self.store_is_up(true, "");
                 self.sentinel_seen(batch.sentinel.as_deref());
-                for (asker, reply) in self.desk.answered(batch.replies) {
+                for (asker, reply) in self.desk.answered(place, batch.replies) {
                     match asker {
                         Asker::Record(token, epoch) => self.reply(token, epoch, reply),
                         Asker::Session(session) => self.session_seen(session, reply == ClaimReply::Alive(true)),
@@ -109,11 +110,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             }
             Err(error) => {
                 self.store_failed(&error);
-                let table = &self.table;
-                self.desk.failed(self.now.moment, |asker| match asker {
-                    Asker::Record(token, epoch) => table.get(token).is_some_and(|entry| entry.epoch == epoch),
-                    Asker::Session(_) => true,
-                });
+                self.desk.failed(place, self.now.moment, |asker| self.table.awaits(asker));
             }
         }
     }

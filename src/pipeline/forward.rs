@@ -37,6 +37,11 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             let Some(token) = self.to_send.pop_front() else { break };
             self.live(token, Event::Slot);
         }
+        self.ahead.waiting(self.to_send.len());
+        let room = self.app_up && self.couriers.busy() < self.limits.max_in_flight;
+        if room && self.to_send.is_empty() && !self.to_claim.is_empty() && self.desk.claims() >= self.ahead.bound() {
+            self.ahead.starved();
+        }
         if self.couriers.busy() != before {
             self.metrics.in_flight(self.couriers.busy() as u64);
         }

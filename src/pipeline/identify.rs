@@ -1,35 +1,51 @@
-//! Names a record: its message ID, the hash that Redis knows it by, the digest of its payload.
+//! Names a record: its message ID, the hash that Redis knows it by, the digest of its payload. Pure; runs on the log's thread.
+
+use std::sync::Arc;
 
 use crate::domain::claim::{Digest, IdHash};
-use crate::domain::identity::{self, IdError, Source, WireId};
+use crate::domain::identity::{self, Source, WireId};
+use crate::domain::reasons::DeadLetterReason;
 use crate::domain::record::Record;
+use crate::ports::{Identity, Taken, Unfit};
 
-/// Who a record is.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// What Redis knows it by.
-    pub hash: IdHash,
-    /// As it stands on the wire.
-    pub wire: WireId,
-}
+/// Whether a record can be sent to the app at all; the error says why not.
+pub type Fits = fn(&Record, &WireId) -> Result<(), String>;
 
 /// Finds message IDs by the order of sources in `ONCE_MESSAGE_ID`, scoped by namespace and topic.
 #[derive(Clone, Debug)]
 pub struct Identifier {
-    sources: Vec<Source>,
-    namespace: String,
+    /// `ONCE_MESSAGE_ID`.
+    pub sources: Vec<Source>,
+    /// `ONCE_DEDUP_NAMESPACE`.
+    pub namespace: String,
+    /// `ONCE_MAX_MESSAGE_BYTES`: key, value and headers of one record.
+    pub max_message_bytes: u64,
+    /// What the app can be sent.
+    pub fits: Fits,
 }
 
 impl Identifier {
-    /// `namespace`: `ONCE_DEDUP_NAMESPACE`.
-    pub fn new(sources: Vec<Source>, namespace: String) -> Self {
-        Self { sources, namespace }
+    /// Names a record.
+    pub fn name(&self, record: Record) -> Taken {
+        let identity = self.identity(&record);
+        Taken { record: Arc::new(record), identity }
     }
 
-    /// The identity of a record, or why it has none.
-    pub fn identify(&self, record: &Record) -> Result<Identity, IdError> {
-        let id = identity::identify(&self.sources, record, &json_pointer)?;
-        Ok(Identity { hash: id_hash(&self.namespace, record.topic(), &id), wire: WireId::of(&id) })
+    fn identity(&self, record: &Record) -> Result<Identity, Unfit> {
+        let unfit = |reason, detail| Unfit { reason, detail };
+        if let Some(why) = record.unreadable() {
+            return Err(unfit(DeadLetterReason::Unreadable, why.to_owned()));
+        }
+        let (size, most) = (record.payload_bytes(), self.max_message_bytes);
+        if size > most {
+            let detail = format!("{size} bytes, above ONCE_MAX_MESSAGE_BYTES ({most})");
+            return Err(unfit(DeadLetterReason::TooLarge, detail));
+        }
+        let id = identity::identify(&self.sources, record, &json_pointer)
+            .map_err(|error| unfit(error.reason(), error.to_string()))?;
+        let wire = WireId::of(&id);
+        (self.fits)(record, &wire).map_err(|detail| unfit(DeadLetterReason::Unreadable, detail))?;
+        Ok(Identity { hash: id_hash(&self.namespace, record.topic(), &id), wire, digest: digest(record) })
     }
 }
 

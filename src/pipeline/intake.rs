@@ -1,18 +1,13 @@
 //! What the log tells: partitions come and go, records are taken in.
 
-use std::sync::Arc;
-
 use super::homes::Phase;
-use super::identify::{Identity, digest};
 use super::table::{Entry, Token};
 use super::{Pipeline, Stopped};
 use crate::domain::claim::Digest;
-use crate::domain::identity::IdError;
 use crate::domain::lanes::{Place, lane_key};
 use crate::domain::life::Life;
-use crate::domain::reasons::DeadLetterReason;
-use crate::domain::record::{NextOffset, Record, TopicPartition};
-use crate::ports::{App, Assigned, Claims, DeadLetters, Intake};
+use crate::domain::record::{NextOffset, TopicPartition};
+use crate::ports::{App, Assigned, Claims, DeadLetters, Intake, Taken};
 
 impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     pub(super) fn take_in(&mut self, intake: Intake) {
@@ -30,7 +25,11 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             Intake::Bound(partitions, bound) => partitions.iter().for_each(|partition| self.bound(partition, bound)),
             Intake::BrokerUp(up) => self.metrics.broker_up(up),
             Intake::Fatal(why) => self.stopped = Some(Stopped::Log(why)),
-            Intake::Left => self.drain.left(),
+            Intake::Refused(why) => self.stopped = Some(Stopped::Refused(why)),
+            Intake::Left => {
+                self.pulses.rest(crate::telemetry::Loop::Kafka);
+                self.drain.left();
+            }
         }
     }
 
@@ -61,10 +60,11 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         self.decline(index);
     }
 
-    fn records(&mut self, records: Vec<Record>) {
+    fn records(&mut self, records: Vec<Taken>) {
         let mut last: Option<(TopicPartition, Option<u32>)> = None;
         let mut received = 0;
-        for record in records {
+        for taken in records {
+            let record = &taken.record;
             let same = last.as_ref().is_some_and(|(partition, _)| {
                 partition.partition == record.position().partition && partition.topic == *record.topic()
             });
@@ -76,7 +76,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
                 last = Some((partition, home));
             }
             let home = last.as_ref().and_then(|(_, home)| *home);
-            received += u64::from(self.record(record, home));
+            received += u64::from(self.record(taken, home));
         }
         self.count_received(last.and_then(|(_, home)| home), received);
     }
@@ -92,7 +92,8 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     }
 
     /// Takes one record in. `false`: its partition takes nothing now, so its next owner receives it again.
-    fn record(&mut self, record: Record, home_index: Option<u32>) -> bool {
+    fn record(&mut self, named: Taken, home_index: Option<u32>) -> bool {
+        let Taken { record, identity } = named;
         let bytes = record.held_bytes();
         let Some(home) = home_index.and_then(|index| self.homes.get_mut(index)) else {
             self.held.freed(bytes);
@@ -106,15 +107,13 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         home.open += 1;
         let lane = lane_key(self.limits.ordering, home.topic_index, record.position().partition, record.key());
         let in_doubt = home.doubts(record.position().offset);
-        let known = self.known(&record);
-        let (id, unfit, detail) = match known {
-            Ok(identity) => (Some((identity.hash, identity.wire)), None, String::new()),
-            Err((reason, detail)) => (None, Some(reason), detail),
+        let (id, digest, unfit, detail) = match identity {
+            Ok(known) => (Some((known.hash, known.wire)), known.digest, None, String::new()),
+            Err(unfit) => (None, Digest([0; 16]), Some(unfit.reason), unfit.detail),
         };
-        let payload = if id.is_some() { digest(&record) } else { Digest([0; 16]) };
-        let life = Life::new(record.position(), payload, in_doubt);
+        let life = Life::new(record.position(), digest, in_doubt);
         let token = self.table.insert(Entry {
-            record: Arc::new(record),
+            record,
             id,
             life,
             unfit,
@@ -135,28 +134,6 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             Place::Waiting => {}
         }
         true
-    }
-
-    /// Who a record is, or why it can never be forwarded.
-    fn known(&self, record: &Record) -> Result<Identity, (DeadLetterReason, String)> {
-        if let Some(why) = record.unreadable() {
-            return Err((DeadLetterReason::Unreadable, why.to_owned()));
-        }
-        let size = record.payload_bytes();
-        if size > self.limits.max_message_bytes {
-            let detail = format!("{size} bytes, above ONCE_MAX_MESSAGE_BYTES ({})", self.limits.max_message_bytes);
-            return Err((DeadLetterReason::TooLarge, detail));
-        }
-        let identity = self.identifier.identify(record).map_err(|error| {
-            let reason = match error {
-                IdError::Missing => DeadLetterReason::MissingId,
-                IdError::Ambiguous { .. } => DeadLetterReason::AmbiguousId,
-                IdError::TooLong { .. } => DeadLetterReason::Unreadable,
-            };
-            (reason, error.to_string())
-        })?;
-        self.app.fits(record, &identity.wire).map_err(|detail| (DeadLetterReason::Unreadable, detail))?;
-        Ok(identity)
     }
 
     /// A record may ask for its claim, and be forwarded when it is the head of its lane.

@@ -155,6 +155,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             self.live(token, Event::Fenced);
         }
         self.to_send.clear();
+        self.desk.drop_unwanted(|asker| self.table.awaits(asker));
         self.metrics.in_flight(self.couriers.busy() as u64);
         let claims = Arc::clone(&self.claims);
         tokio::spawn(async move {
@@ -194,8 +195,8 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
 
     /// Compares the sentinel that came with a batch: gone or another means that everything was forgotten.
     pub(super) fn sentinel_seen(&mut self, sentinel: Option<&str>) {
-        let Some(known) = self.leases.history.clone() else { return };
-        if sentinel != Some(known.sentinel.as_str()) {
+        let forgotten = |known: &&History| sentinel != Some(known.sentinel.as_str());
+        if let Some(known) = self.leases.history.as_ref().filter(forgotten).cloned() {
             self.doubt_everything(&known); // before the replies of the same batch are heard: they may have forgotten
             self.ask_history();
         }

@@ -3,6 +3,7 @@
 //! One task owns everything here. [`Pipeline::wait`] only waits and returns what happened; everything else changes state
 //! and never waits. Work that takes time runs in tasks of its own, whose outcomes come back as a [`Report`].
 
+mod ahead;
 mod clock;
 mod commits;
 mod couriers;
@@ -27,7 +28,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 pub use clock::Clock;
-pub use identify::{Identifier, Identity, digest, id_hash};
+pub use identify::{Fits, Identifier, digest, id_hash};
 
 use crate::domain::lanes::{Lanes, Ordering};
 use crate::domain::life::Rules;
@@ -38,8 +39,9 @@ use crate::ports::{
 };
 use crate::telemetry::{Loop, Metrics, Pulses, StatusBoard};
 
+use ahead::Ahead;
 use couriers::{Courier, Couriers};
-use desk::Desk;
+use desk::{BatchPlace, Desk};
 use drain::Drain;
 use homes::Homes;
 use leases::Leases;
@@ -50,12 +52,11 @@ use timers::Timers;
 /// Reports taken in one turn at most, so that one neighbour cannot keep the others waiting.
 const REPORTS: usize = 256;
 
+/// How often the log's channel is looked into without appetite: news of the group may stand behind records there.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// How often the status page, the gauges and the pulse are brought up to date, in any case.
 const TICK: Duration = Duration::from_millis(500);
-
-/// How long the log's channel is left alone at most, however much there is to do: a partition that the group wants back
-/// waits behind the records in it. Bounds what is taken in beyond need to ten batches a second.
-const GLANCE: Duration = Duration::from_millis(100);
 
 /// What the pipeline may do and how much of it.
 #[derive(Clone, Debug)]
@@ -64,8 +65,6 @@ pub struct Limits {
     pub ordering: Ordering,
     /// Requests open at once.
     pub max_in_flight: usize,
-    /// Key, value and headers of one record; above: dead letter `too_large`.
-    pub max_message_bytes: u64,
     /// How long a mark, and a claim, lives.
     pub dedup_window: Duration,
     /// How long the session's key lives without a heartbeat.
@@ -124,7 +123,7 @@ pub enum Ending {
 #[derive(Debug)]
 enum Report {
     Answered { token: Token, courier: Courier, answer: Answer },
-    Batch(Result<ClaimBatch, StoreError>),
+    Batch(BatchPlace, Result<ClaimBatch, StoreError>),
     Session(leases::Outcome),
     LookedUp { token: Token, epoch: u32, said: Lookup },
     Letter { token: Token, epoch: u32, sent: Result<(), String> },
@@ -160,7 +159,6 @@ pub struct Pipeline<C, A, D> {
     now: Now,
     rules: Rules,
     limits: Limits,
-    identifier: Identifier,
     table: Table,
     homes: Homes,
     lanes: Lanes<Token>,
@@ -171,6 +169,7 @@ pub struct Pipeline<C, A, D> {
     /// Records that start again when a session lives.
     to_restart: Vec<Token>,
     desk: Desk,
+    ahead: Ahead,
     couriers: Couriers,
     leases: Leases,
     timers: Timers,
@@ -183,19 +182,13 @@ pub struct Pipeline<C, A, D> {
     probe_wait: Duration,
     commit_at: Moment,
     tick_at: Moment,
-    glance_at: Moment,
+    look_at: Moment,
     stopped: Option<Stopped>,
 }
 
 impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     /// Wires the pipeline to its neighbours; nothing happens before [`Pipeline::run`].
-    pub fn new(
-        neighbours: Neighbours<C, A, D>,
-        rules: Rules,
-        limits: Limits,
-        identifier: Identifier,
-        clock: Clock,
-    ) -> Self {
+    pub fn new(neighbours: Neighbours<C, A, D>, rules: Rules, limits: Limits, clock: Clock) -> Self {
         let now = clock.now();
         Self {
             claims: Arc::new(neighbours.claims),
@@ -212,7 +205,6 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             pulses: neighbours.pulses,
             now,
             rules,
-            identifier,
             table: Table::default(),
             homes: Homes::default(),
             lanes: Lanes::default(),
@@ -220,6 +212,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             to_send: VecDeque::new(),
             to_restart: Vec::new(),
             desk: Desk::default(),
+            ahead: Ahead::new(),
             couriers: Couriers::new(),
             leases: Leases::new(limits.lease),
             timers: Timers::default(),
@@ -232,7 +225,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             probe_wait: forward::FIRST_PROBE,
             commit_at: now.moment.after(limits.commit_interval),
             tick_at: now.moment,
-            glance_at: now.moment,
+            look_at: now.moment,
             stopped: None,
             limits,
             clock,
@@ -263,7 +256,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     /// Only waits. At most one thing happened when it returns, or a time has come.
     async fn wait(&mut self, shutdown: &mut oneshot::Receiver<Ending>, asked: bool) -> Action {
         let next = self.clock.instant(self.next_time());
-        let hungry = self.intake_open && (self.has_appetite() || self.now.moment >= self.glance_at);
+        let hungry = self.intake_open && self.has_appetite();
         let mut reports = Vec::new();
         tokio::select! {
             biased;
@@ -282,7 +275,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     fn apply(&mut self, action: Action) {
         match action {
             Action::Intake(Some(intake)) => {
-                self.glance_at = self.now.moment.after(GLANCE);
+                self.look_at = self.now.moment.after(LOOK);
                 self.take_in(intake);
             }
             Action::Intake(None) => self.log_closed(),
@@ -296,7 +289,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     fn hear(&mut self, report: Report) {
         match report {
             Report::Answered { token, courier, answer } => self.answered(token, courier, &answer),
-            Report::Batch(outcome) => self.store_answered(outcome),
+            Report::Batch(place, outcome) => self.store_answered(place, outcome),
             Report::Session(outcome) => self.session_answered(outcome),
             Report::LookedUp { token, epoch, said } => self.looked_up(token, epoch, &said),
             Report::Letter { token, epoch, sent } => self.letter_answered(token, epoch, sent),
@@ -317,6 +310,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         self.tell_pauses();
         if self.now.moment >= self.tick_at {
             self.tick_at = self.now.moment.after(TICK);
+            self.ahead.tick();
             self.publish();
         }
     }
@@ -331,22 +325,15 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             self.desk.wakes_at(),
             self.drain.wakes_at(),
             self.homes.wakes_at(),
-            (self.intake_open && self.now.moment < self.glance_at).then_some(self.glance_at),
             (!self.probing && !self.drain.is_over()).then_some(self.probe_at),
+            (self.look_at > self.now.moment).then_some(self.look_at),
         ];
         times.into_iter().flatten().min().unwrap_or(self.tick_at)
     }
 
-    /// Records are taken from the log's channel only while there is too little to do; what waits there is bounded, and
-    /// the log holds back before it. Records that wait behind others of their key do not count: they are no work.
+    /// Records are taken from the log's channel while there is too little to do, and one batch now and then in any case;
+    /// what waits there is bounded, and the log holds back before it. Records behind others of their key are no work.
     fn has_appetite(&self) -> bool {
-        self.to_claim.len() < 2 * self.claim_ahead()
-    }
-
-    /// Claims that may be out or waiting to be sent: enough to keep every courier busy, few enough that a crash leaves
-    /// little in doubt.
-    fn claim_ahead(&self) -> usize {
-        const LEAST: usize = 64;
-        self.limits.max_in_flight.max(LEAST)
+        self.to_claim.len() < 2 * self.ahead.bound() || self.now.moment >= self.look_at
     }
 }

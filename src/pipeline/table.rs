@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::couriers::Courier;
+use super::desk::Asker;
 use crate::domain::claim::IdHash;
 use crate::domain::identity::WireId;
 use crate::domain::lanes::LaneKey;
@@ -97,6 +98,14 @@ impl Table {
             self.free.push(token.index);
         }
         gone
+    }
+
+    /// Whether somebody still waits for what was asked.
+    pub(super) fn awaits(&self, asker: Asker) -> bool {
+        match asker {
+            Asker::Record(token, epoch) => self.get(token).is_some_and(|entry| entry.epoch == epoch),
+            Asker::Session(_) => true,
+        }
     }
 
     /// The tokens of all open records for which `wanted` holds.

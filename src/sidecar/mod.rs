@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
-pub use neighbours::{app, memory, redis_config};
+pub use neighbours::{app, kafka_config, memory, redis_config};
 
 use crate::adapters::admin::{AdminDeps, AdminServer};
 use crate::adapters::app::HttpApp;
@@ -18,7 +18,7 @@ use crate::adapters::claims::Store;
 use crate::adapters::claims::memory::Memory;
 use crate::adapters::kafka::{KafkaDeadLetters, KafkaLog};
 use crate::domain::time::Moment;
-use crate::pipeline::{Clock, Ending, Identifier, Neighbours, Pipeline, Stopped};
+use crate::pipeline::{Clock, Ending, Neighbours, Pipeline, Stopped};
 use crate::ports::HeldBytes;
 use crate::settings::Settings;
 use crate::telemetry::{Loop, Metrics, Pulses, StatusBoard};
@@ -98,8 +98,8 @@ impl Sidecar {
         let held = Arc::new(HeldBytes::default());
         let beat = Arc::clone(&pulses);
         let pulse = move || beat.beat(Loop::Kafka, clock());
-        KafkaLog::start(neighbours::kafka(settings), intake, commands, Arc::clone(&held), pulse)
-            .map_err(|error| refused(&error))?;
+        let (config, naming) = (neighbours::kafka_config(settings), neighbours::naming(settings));
+        KafkaLog::start(config, intake, commands, Arc::clone(&held), naming, pulse).map_err(|error| refused(&error))?;
         let parts = Parts {
             settings: settings.clone(),
             memory,
@@ -127,6 +127,11 @@ impl Sidecar {
     /// What operators see.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// Whether it has ended, as asked or because it cannot go on; [`Sidecar::wait`] tells which.
+    pub fn has_ended(&self) -> bool {
+        self.core.is_finished()
     }
 
     /// Waits until it has ended, as asked or because it cannot go on.
@@ -178,10 +183,8 @@ impl Parts {
                 board: self.board,
                 pulses: self.pulses,
             };
-            let delivery = &self.settings.delivery;
-            let identifier = Identifier::new(delivery.message_id.clone(), self.settings.redis.namespace.clone());
             let (rules, limits) = (neighbours::rules(&self.settings), neighbours::limits(&self.settings));
-            Pipeline::new(neighbours, rules, limits, identifier, Clock::of_host()).run(stop).await
+            Pipeline::new(neighbours, rules, limits, Clock::of_host()).run(stop).await
         })
     }
 }

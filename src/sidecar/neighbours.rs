@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::adapters::app::{AppConfig, AppTarget, HttpApp, Transport as AppTransport};
+use crate::adapters::app::{AppConfig, AppTarget, HttpApp, Transport as AppTransport, fits};
 use crate::adapters::claims::Store;
 use crate::adapters::claims::memory::Memory;
 use crate::adapters::claims::redis::{Address, RedisClaims, RedisConfig, TlsConfig, Topology};
@@ -12,8 +12,8 @@ use crate::adapters::kafka::{DeadLetterConfig, KafkaConfig, KafkaDeadLetters, St
 use crate::domain::life::Rules;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::time::Moment;
-use crate::pipeline::Limits;
-use crate::ports::StoreError;
+use crate::pipeline::{Identifier, Limits};
+use crate::ports::{Naming, StoreError};
 use crate::settings::{self, Access, AppUrl, Node, Reach, SecretString, Settings, Topics, Transport};
 
 /// An app that closes idle connections after 5 s (Node's default) must never be written to while it closes.
@@ -29,7 +29,7 @@ const REVOKE_SLACK: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// What the Kafka consumer is told.
-pub(super) fn kafka(settings: &Settings) -> KafkaConfig {
+pub fn kafka_config(settings: &Settings) -> KafkaConfig {
     let topics = match &settings.kafka.topics {
         Topics::List(names) => names.clone(),
         Topics::Pattern(pattern) => vec![pattern.clone()],
@@ -154,12 +154,22 @@ pub(super) fn rules(settings: &Settings) -> Rules {
     }
 }
 
+/// How records are named.
+pub(super) fn naming(settings: &Settings) -> Naming {
+    let identifier = Identifier {
+        sources: settings.delivery.message_id.clone(),
+        namespace: settings.redis.namespace.clone(),
+        max_message_bytes: settings.delivery.max_message_bytes,
+        fits,
+    };
+    Box::new(move |record| identifier.name(record))
+}
+
 /// How much of everything.
 pub(super) fn limits(settings: &Settings) -> Limits {
     Limits {
         ordering: settings.delivery.ordering,
         max_in_flight: settings.delivery.max_in_flight as usize,
-        max_message_bytes: settings.delivery.max_message_bytes,
         dedup_window: settings.redis.dedup_window,
         lease: settings.redis.lease,
         commit_interval: settings.operating.commit_interval,

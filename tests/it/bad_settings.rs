@@ -24,7 +24,11 @@ const TABLE: [Row; 17] = [
     ("lease not above the timeout", &[("ONCE_LEASE", "5s")], &["ONCE_LEASE", "ONCE_APP_TIMEOUT"]),
     ("window not above the lease", &[("ONCE_DEDUP_WINDOW", "10s")], &["ONCE_DEDUP_WINDOW", "ONCE_LEASE"]),
     ("an unsafe client property", &[("ONCE_KAFKA_PROPERTY_ENABLE_AUTO_COMMIT", "true")], &["enable.auto.commit"]),
-    ("an unknown client property", &[("ONCE_KAFKA_PROPERTY_FETCH_MIN_BITES", "1")], &["ONCE_KAFKA_PROPERTY_FETCH_MIN_BYTES"]),
+    (
+        "an unknown client property",
+        &[("ONCE_KAFKA_PROPERTY_FETCH_MIN_BITES", "1")],
+        &["ONCE_KAFKA_PROPERTY_FETCH_MIN_BYTES"],
+    ),
     ("a remote app without consent", &[("ONCE_APP_URL", "http://10.0.0.1/")], &["ONCE_APP_ALLOW_REMOTE"]),
     ("credentials in the app's URL", &[("ONCE_APP_URL", "http://bob:hunter2@127.0.0.1/")], &["ONCE_APP_URL"]),
     ("an odd scheme", &[("ONCE_REDIS_URL", "http://127.0.0.1:1")], &["ONCE_REDIS_URL"]),

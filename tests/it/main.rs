@@ -8,6 +8,8 @@ mod components;
 mod contract;
 mod ledger_app;
 mod main_job;
+mod operators;
+mod refusals;
 mod restarts;
 mod scene;
 mod shared_namespace;

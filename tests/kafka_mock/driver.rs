@@ -7,9 +7,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use kafka_once::adapters::kafka::{KafkaConfig, KafkaLog};
-use kafka_once::domain::reasons::CommitResult;
+use kafka_once::domain::reasons::{CommitResult, DeadLetterReason};
 use kafka_once::domain::record::{NextOffset, Record, TopicPartition};
-use kafka_once::ports::{Assigned, Commit, HeldBytes, Intake, LogCommand, Window};
+use kafka_once::ports::{Assigned, Commit, HeldBytes, Intake, LogCommand, Taken, Unfit, Window};
 use tokio::sync::mpsc::{Receiver, UnboundedSender, channel, unbounded_channel};
 
 /// Nothing takes this long: a test that waits longer hangs.
@@ -37,7 +37,9 @@ impl Driver {
         let pulse = move || {
             beat.fetch_add(1, Ordering::Relaxed);
         };
-        let thread = KafkaLog::start(config, sender, orders, Arc::clone(&held), pulse).expect("a log");
+        let unfit = || Unfit { reason: DeadLetterReason::MissingId, detail: String::new() };
+        let naming = Box::new(move |record| Taken { record: Arc::new(record), identity: Err(unfit()) });
+        let thread = KafkaLog::start(config, sender, orders, Arc::clone(&held), naming, pulse).expect("a log");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         Self { intake, commands, thread, runtime, pulses, held, windows: BTreeMap::new() }
     }
@@ -103,7 +105,7 @@ impl Driver {
     /// The next batch.
     pub fn batch(&mut self) -> Vec<Record> {
         self.until(|said| match said {
-            Intake::Records(records) => Some(records),
+            Intake::Records(taken) => Some(records(taken)),
             _ => None,
         })
     }
@@ -165,4 +167,9 @@ impl Driver {
 pub fn offsets(records: &[Record], partition: i32) -> Vec<i64> {
     let of = records.iter().map(Record::position).filter(|position| position.partition == partition);
     of.map(|position| position.offset.0).collect()
+}
+
+/// The records of a batch.
+pub fn records(taken: Vec<Taken>) -> Vec<Record> {
+    taken.into_iter().map(|taken| Arc::unwrap_or_clone(taken.record)).collect()
 }

@@ -4,7 +4,7 @@ use kafka_once::domain::record::{Record, TopicPartition};
 use kafka_once::ports::{Intake, LogCommand};
 
 use crate::cluster::Cluster;
-use crate::driver::{Driver, offsets};
+use crate::driver::{Driver, offsets, records};
 use crate::raw;
 
 fn range(count: usize) -> Vec<i64> {
@@ -38,7 +38,8 @@ fn a_partition_never_holds_more_open_records_than_its_bound() {
     let (mut all, mut bounds) = (Vec::new(), Vec::new());
     while all.len() < 300 {
         match log.next() {
-            Intake::Records(records) => {
+            Intake::Records(taken) => {
+                let records = records(taken);
                 assert!(log.windows.values().all(|window| window.size() <= 10));
                 all.extend(records.clone());
                 log.settle(&records);
@@ -66,7 +67,8 @@ fn bytes_held_exceed_their_bound_by_one_record_at_most() {
     let mut waiting: Vec<Record> = Vec::new();
     while all.len() < 200 {
         match log.next() {
-            Intake::Records(records) => {
+            Intake::Records(taken) => {
+                let records = records(taken);
                 assert!(log.held.sum() < 10_000 + records[0].held_bytes(), "{}", log.held.sum());
                 all.extend(records.clone());
                 waiting.extend(records);

@@ -170,10 +170,6 @@ impl App for SimApp {
         SimLine(self.clone())
     }
 
-    fn fits(&self, _: &Record, _: &WireId) -> Result<(), String> {
-        Ok(())
-    }
-
     async fn still_ready(&self) -> Result<(), String> {
         self.host.gate().await;
         Ok(()) // no `ONCE_APP_READY_URL`: nobody to ask

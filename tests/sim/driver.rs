@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::checks;
-use super::plan::{DRAIN, PATIENCE, Plan};
+use super::plan::{DRAIN, Plan};
 use super::producer;
 use super::sidecar::SimSidecar;
 use super::world::World;
@@ -220,7 +220,7 @@ impl Crowd {
 
     /// Waits until nothing is open any more. `false`: that never happens.
     async fn finish(&mut self) -> bool {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + self.world.plan.patience();
         let mut quiet = 0;
         while Instant::now() < until {
             self.watch().await;

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use kafka_once::domain::identity::Source;
 use kafka_once::domain::reasons::CommitResult;
 use kafka_once::domain::record::{NextOffset, Offset, Position, Record, TopicPartition};
+use kafka_once::pipeline::Identifier;
 use kafka_once::ports::{Assigned, Commit, HeldBytes, Intake, LogCommand, Window};
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -304,7 +306,8 @@ impl SimLog {
             while batch.len() < BATCH && self.take(&at, &mut batch) {}
         }
         if !batch.is_empty() {
-            self.push(Intake::Records(batch));
+            let named = batch.into_iter().map(|record| identifier().name(record)).collect();
+            self.push(Intake::Records(named));
         }
     }
 
@@ -399,5 +402,15 @@ fn store(world: &World, commits: &[Commit]) {
         let next = commit.next.0 + too_far;
         world.truth().commits(&commit.partition, next);
         world.group().committed.insert(commit.partition.clone(), (next, commit.metadata.clone()));
+    }
+}
+
+/// Messages are named as the sidecar names them.
+fn identifier() -> Identifier {
+    Identifier {
+        sources: vec![Source::Header("message-id".to_owned())],
+        namespace: "sim".to_owned(),
+        max_message_bytes: 1 << 20,
+        fits: |_, _| Ok(()),
     }
 }

@@ -136,7 +136,9 @@ pub const GROUP_SESSION: Duration = Duration::from_secs(2);
 /// How long the log waits for a partition that the group wants back.
 pub const REVOKE: Duration = Duration::from_secs(5);
 /// Within this time of peace every record must be settled.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(90);
+/// The same where the store forgot and each record waits for a whole request before the app is asked about it.
+const PATIENCE_FOR_LOOKUPS: Duration = Duration::from_secs(600);
 
 impl Plan {
     /// What this seed means.
@@ -171,6 +173,12 @@ impl Plan {
             outage: Duration::ZERO,
             sabotage: Sabotage::None,
         }
+    }
+
+    /// Within this time of peace every record must be settled.
+    pub fn patience(&self) -> Duration {
+        let slow = self.in_doubt == InDoubt::Lookup && self.faults.forget;
+        if slow { PATIENCE_FOR_LOOKUPS } else { PATIENCE }
     }
 
     /// The same world, and one of its neighbours lies.

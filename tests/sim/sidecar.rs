@@ -2,10 +2,9 @@
 
 use std::sync::{Arc, PoisonError};
 
-use kafka_once::domain::identity::Source;
 use kafka_once::domain::life::{IdReuse, Rules};
 use kafka_once::domain::retry::RetryPolicy;
-use kafka_once::pipeline::{Clock, Ending, Identifier, Limits, Neighbours, Pipeline, Stopped};
+use kafka_once::pipeline::{Clock, Ending, Limits, Neighbours, Pipeline, Stopped};
 use kafka_once::ports::{HeldBytes, Operation};
 use kafka_once::telemetry::{Metrics, Pulses, StatusBoard};
 use tokio::sync::{mpsc, oneshot};
@@ -55,8 +54,7 @@ impl SimSidecar {
             pulses: Arc::new(Pulses::default()),
         };
         let clock = Clock::new(host.wall(), world.plan.seed * 1000 + u64::from(number));
-        let identifier = Identifier::new(vec![Source::Header("message-id".to_owned())], "sim".to_owned());
-        let pipeline = Pipeline::new(neighbours, rules(&world.plan), limits(&world.plan), identifier, clock);
+        let pipeline = Pipeline::new(neighbours, rules(&world.plan), limits(&world.plan), clock);
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(OnHost::new(&host, pipeline.run(stopped)));
         let polling = SimLog::run(
@@ -120,7 +118,6 @@ fn limits(plan: &Plan) -> Limits {
     Limits {
         ordering: plan.ordering,
         max_in_flight: plan.max_in_flight,
-        max_message_bytes: 1 << 20,
         dedup_window: Duration::from_secs(24 * 3600),
         lease: LEASE,
         commit_interval: Duration::from_millis(200),

@@ -24,7 +24,7 @@ pub use line::HttpLine;
 pub use target::{AppTarget, Transport};
 
 use crate::domain::identity::WireId;
-use crate::domain::record::{Record, Topic};
+use crate::domain::record::Topic;
 use crate::ports::{App, Lookup};
 use contract::Contract;
 use stream::Dialer;
@@ -93,10 +93,6 @@ impl App for HttpApp {
 
     fn line(&self) -> HttpLine {
         HttpLine::new(Arc::clone(&self.0))
-    }
-
-    fn fits(&self, record: &Record, id: &WireId) -> Result<(), String> {
-        contract::fits(record, id)
     }
 
     async fn ready(&self) -> Result<(), String> {

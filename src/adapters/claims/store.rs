@@ -34,12 +34,8 @@ impl Store {
         if trusted.load(Ordering::Relaxed) {
             return Ok(());
         }
-        match claims.facts().await {
-            Ok(facts) => facts.iter().try_for_each(|facts| judge(facts, *allow_eviction))?,
-            Err(StoreError::Refused(why)) => {
-                tracing::warn!(error = %why, "redis hides its settings; whether it evicts marks is not known");
-            }
-            Err(away @ StoreError::Away(_)) => return Err(away),
+        for facts in claims.facts().await? {
+            judge(&facts, *allow_eviction)?;
         }
         trusted.store(true, Ordering::Relaxed);
         Ok(())

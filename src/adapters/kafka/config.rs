@@ -38,10 +38,12 @@ pub struct KafkaConfig {
 }
 
 /// Used unless the operator says otherwise.
-const CONSUMER_DEFAULTS: [(&str, &str); 4] = [
+const CONSUMER_DEFAULTS: [(&str, &str); 5] = [
     ("statistics.interval.ms", "1000"),
     // 64 MiB by default, outside of our own bound on held bytes.
     ("queued.max.messages.kbytes", "16384"),
+    // A full queue otherwise stops fetching for a whole second: at full speed it is empty after a fifth of one.
+    ("fetch.queue.backoff.ms", "10"),
     ("reconnect.backoff.ms", "100"),
     ("reconnect.backoff.max.ms", "2000"),
 ];

@@ -24,8 +24,8 @@ use super::rebalance::{Group, positions};
 use super::record::to_record;
 use super::statistics::Statistics;
 use crate::domain::reasons::CommitResult;
-use crate::domain::record::{Record, TopicPartition};
-use crate::ports::{Commit, HeldBytes, Intake, LogCommand};
+use crate::domain::record::TopicPartition;
+use crate::ports::{Commit, HeldBytes, Intake, LogCommand, Naming, Taken};
 
 /// Records handed over at once.
 const BATCH: usize = 64;
@@ -47,7 +47,7 @@ pub struct StartError(String);
 impl KafkaLog {
     /// Starts the polling thread: it joins the group, says on `intake` what happens, and obeys `commands` until
     /// [`LogCommand::Leave`] or until the pipeline has dropped its ends. It ends within 20 s from then.
-    /// `pulse` is called at every turn of the loop, at least every 300 ms.
+    /// `naming` is asked for every record, on that thread; `pulse` is called at every turn of the loop, at least every 300 ms.
     ///
     /// # Errors
     /// The client refuses its settings; brokers that do not answer are no error.
@@ -56,6 +56,7 @@ impl KafkaLog {
         intake: Sender<Intake>,
         commands: UnboundedReceiver<LogCommand>,
         held: Arc<HeldBytes>,
+        naming: Naming,
         pulse: impl Fn() + Send + 'static,
     ) -> Result<JoinHandle<()>, StartError> {
         let failed = |error: &dyn std::fmt::Display| StartError(error.to_string());
@@ -72,6 +73,7 @@ impl KafkaLog {
             gone,
             commands,
             held,
+            naming,
             pulse,
             stalled: false,
             broker_up: None,
@@ -102,6 +104,7 @@ pub(super) struct Polling<P> {
     pub(super) gone: Receiver<Infallible>,
     commands: UnboundedReceiver<LogCommand>,
     held: Arc<HeldBytes>,
+    naming: Naming,
     pub(super) pulse: P,
     stalled: bool,
     broker_up: Option<bool>,
@@ -210,12 +213,14 @@ impl<P: Fn() + Send> Polling<P> {
                 let detail = self.consumer.client().fatal_error().map(|(_, text)| text);
                 self.fatal(detail.as_deref().unwrap_or(reason));
             }
+            Fate::Refused => self.refused(reason),
+            Fate::UnknownTopic if !self.group.was_assigned => self.refused(reason),
             Fate::AllBrokersDown => self.tell_broker_up(false),
             Fate::OutOfRange => {
                 tracing::error!(target: "kafka", reason, "a partition's next record is not in its log");
                 self.group.suspect();
             }
-            Fate::Warn => tracing::warn!(target: "kafka", ?code, reason, "client error"),
+            Fate::Warn | Fate::UnknownTopic => tracing::warn!(target: "kafka", ?code, reason, "client error"),
             Fate::Note => tracing::debug!(target: "kafka", ?code, reason, "client error"),
         }
     }
@@ -225,6 +230,13 @@ impl<P: Fn() + Send> Polling<P> {
         if !std::mem::replace(&mut self.dead, true) {
             tracing::error!(target: "kafka", reason, "client is beyond healing");
             self.handover.push(Intake::Fatal(reason.to_owned()));
+        }
+    }
+
+    /// Tells the pipeline, once, that somebody must change settings first.
+    fn refused(&mut self, reason: &str) {
+        if !std::mem::replace(&mut self.dead, true) {
+            self.handover.push(Intake::Refused(format!("kafka refuses us: {reason}")));
         }
     }
 
@@ -325,7 +337,7 @@ impl<P: Fn() + Send> Polling<P> {
     }
 
     /// Takes a message in; whether a bound is reached by it.
-    fn take(&mut self, message: &BorrowedMessage<'_>, batch: &mut Vec<Record>) -> bool {
+    fn take(&mut self, message: &BorrowedMessage<'_>, batch: &mut Vec<Taken>) -> bool {
         let Some(topic) = self.partitions.topic(message.topic(), message.partition()) else {
             return false; // handed out before its partition was taken away
         };
@@ -333,7 +345,7 @@ impl<P: Fn() + Send> Polling<P> {
         let held = self.held.taken(record.held_bytes());
         let position = record.position();
         let bound = self.partitions.taken(record.topic(), position.partition, position.offset, held);
-        batch.push(record);
+        batch.push((self.naming)(record));
         if self.broker_up != Some(true) {
             self.tell_broker_up(true);
         }

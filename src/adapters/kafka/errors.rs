@@ -7,6 +7,10 @@ use rdkafka::error::RDKafkaErrorCode;
 pub(super) enum Fate {
     /// Never heals: the process must end.
     Fatal,
+    /// The cluster refuses us until somebody changes its or our settings.
+    Refused,
+    /// A topic is not there: at the start somebody has misspelt it, later somebody has deleted it.
+    UnknownTopic,
     /// No broker answers.
     AllBrokersDown,
     /// A partition's next offset is not in its log any more: somebody must look where to go on.
@@ -21,14 +25,14 @@ pub(super) enum Fate {
 pub(super) fn fate(code: RDKafkaErrorCode, was_up: bool) -> Fate {
     use RDKafkaErrorCode as Code;
     match code {
-        Code::Fatal
-        | Code::FencedInstanceId
-        | Code::GroupAuthorizationFailed
+        Code::Fatal | Code::FencedInstanceId => Fate::Fatal,
+        Code::GroupAuthorizationFailed
         | Code::TopicAuthorizationFailed
         | Code::ClusterAuthorizationFailed
-        | Code::UnsupportedSASLMechanism => Fate::Fatal,
+        | Code::UnsupportedSASLMechanism => Fate::Refused,
         // A password may be changed under a running client, and be put right again.
-        Code::Authentication | Code::SaslAuthenticationFailed if !was_up => Fate::Fatal,
+        Code::Authentication | Code::SaslAuthenticationFailed if !was_up => Fate::Refused,
+        Code::UnknownTopicOrPartition | Code::UnknownTopic => Fate::UnknownTopic,
         Code::AllBrokersDown => Fate::AllBrokersDown,
         Code::AutoOffsetReset | Code::OffsetOutOfRange => Fate::OutOfRange,
         Code::BrokerTransportFailure | Code::OperationTimedOut | Code::Resolve => Fate::Note,
@@ -42,17 +46,17 @@ mod tests {
 
     #[test]
     fn a_refused_password_is_final_only_before_anybody_let_us_in() {
-        assert_eq!(fate(RDKafkaErrorCode::Authentication, false), Fate::Fatal);
+        assert_eq!(fate(RDKafkaErrorCode::Authentication, false), Fate::Refused);
         assert_eq!(fate(RDKafkaErrorCode::Authentication, true), Fate::Warn);
-        assert_eq!(fate(RDKafkaErrorCode::GroupAuthorizationFailed, true), Fate::Fatal);
+        assert_eq!(fate(RDKafkaErrorCode::GroupAuthorizationFailed, true), Fate::Refused);
     }
 
     #[test]
-    fn outages_and_missing_topics_are_lived_through() {
+    fn outages_are_lived_through_and_missing_topics_have_a_fate_of_their_own() {
         let table = [
             (RDKafkaErrorCode::AllBrokersDown, Fate::AllBrokersDown),
             (RDKafkaErrorCode::BrokerTransportFailure, Fate::Note),
-            (RDKafkaErrorCode::UnknownTopicOrPartition, Fate::Warn),
+            (RDKafkaErrorCode::UnknownTopicOrPartition, Fate::UnknownTopic),
             (RDKafkaErrorCode::AutoOffsetReset, Fate::OutOfRange),
         ];
         for (code, expected) in table {

@@ -27,6 +27,8 @@ pub(super) struct Group {
     unknown: BTreeSet<TopicPartition>,
     /// The client has stopped a partition whose next offset is out of range, without saying which.
     out_of_range: bool,
+    /// Whether we have ever been given a partition: our settings have been right at least once.
+    pub(super) was_assigned: bool,
     repair: Option<Lookup>,
     repair_again: Option<Instant>,
 }
@@ -191,6 +193,7 @@ impl<P: Fn() + Send> Polling<P> {
             self.partitions.insert(&new.partition, new.start, Arc::clone(&new.window));
         }
         if !news.is_empty() {
+            self.group.was_assigned = true;
             self.handover.push(Intake::Assigned(news));
         }
     }

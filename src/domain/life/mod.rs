@@ -94,8 +94,8 @@ struct Carried {
 /// A claim that is ours, as it stands in the store, and what has happened under it since.
 ///
 /// Only [`step`] makes one, and only from the store's answer.
+#[allow(clippy::struct_excessive_bools)] // four facts, none excludes another
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(clippy::struct_excessive_bools)] // each is a fact of its own, in any combination
 pub struct Hold {
     session: SessionId,
     /// As written in the store.
@@ -314,9 +314,9 @@ pub enum Effect {
     End(End),
 }
 
-/// The effects of one step: three at most.
+/// The effects of one step: two at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Effects([Option<Effect>; 3]);
+pub struct Effects([Option<Effect>; 2]);
 
 impl Effects {
     fn none() -> Self {
@@ -324,17 +324,17 @@ impl Effects {
     }
 
     fn one(effect: Effect) -> Self {
-        Self([Some(effect), None, None])
+        Self([Some(effect), None])
     }
 
     fn two(first: Effect, second: Effect) -> Self {
-        Self([Some(first), Some(second), None])
+        Self([Some(first), Some(second)])
     }
 }
 
 impl IntoIterator for Effects {
     type Item = Effect;
-    type IntoIter = std::iter::Flatten<std::array::IntoIter<Option<Effect>, 3>>;
+    type IntoIter = std::iter::Flatten<std::array::IntoIter<Option<Effect>, 2>>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_iter().flatten()
