@@ -151,6 +151,7 @@ impl SimApp {
             at: Instant::now(),
             asked,
             produced,
+            partition: request.record.topic_partition(),
             delivery: self.delivery(request),
             attempt: request.attempt,
             payload: payload_of(&request.record),

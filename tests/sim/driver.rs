@@ -188,7 +188,10 @@ impl Crowd {
             6 if faults.forget => {
                 note("store forgets");
                 world.memory.forget_all();
-                world.truth().forgotten.push(now);
+                let started = world.group().committed.keys().cloned().collect();
+                let mut truth = world.truth();
+                truth.forgotten.push(now);
+                truth.started.push(started);
             }
             7 if faults.app_down => {
                 note("app down");

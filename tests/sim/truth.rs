@@ -33,6 +33,8 @@ pub struct Effect {
     pub asked: Instant,
     /// When its record was produced.
     pub produced: Instant,
+    /// Where its record stood.
+    pub partition: TopicPartition,
     pub delivery: Delivery,
     pub attempt: u32,
     pub payload: String,
@@ -68,6 +70,8 @@ pub struct Truth {
     lettered: BTreeSet<(Message, String)>,
     /// When the store forgot everything.
     pub forgotten: Vec<Instant>,
+    /// Partitions with a committed offset then: beside it stands which past was forgotten.
+    pub started: Vec<BTreeSet<TopicPartition>>,
     pub violations: Vec<String>,
     hash: DefaultHasher,
     loud: bool,
@@ -92,6 +96,7 @@ impl Truth {
             letters: BTreeMap::new(),
             lettered: BTreeSet::new(),
             forgotten: Vec::new(),
+            started: Vec::new(),
             violations: Vec::new(),
             hash: DefaultHasher::new(),
             loud,
@@ -171,12 +176,16 @@ impl Truth {
         }
     }
 
-    /// The one limit: a duplicate that was produced after the store forgot looks new.
+    /// The limits: a duplicate that was produced after the store forgot looks new, and so does one in a partition of
+    /// which the group had not even committed its start by then.
     fn excused(&self, one: &Effect, other: &Effect) -> bool {
         let stale = if self.faults.stall { STALE_END_IF_STOPPED } else { STALE_END };
-        let between =
-            |forgot: Instant, old: &Effect, new: &Effect| old.asked <= forgot && new.produced + stale >= forgot;
-        self.forgotten.iter().any(|forgot| between(*forgot, one, other) || between(*forgot, other, one))
+        self.forgotten.iter().zip(&self.started).any(|(forgot, started)| {
+            let between = |old: &Effect, new: &Effect| {
+                old.asked <= *forgot && (new.produced + stale >= *forgot || !started.contains(&new.partition))
+            };
+            between(one, other) || between(other, one)
+        })
     }
 
     /// The dead-letter topic has a record.
