@@ -35,16 +35,21 @@ fn a_partition_never_holds_more_open_records_than_its_bound() {
     config.max_open = 10;
     let mut log = Driver::start(config);
     log.begun(1);
-    let (mut all, mut bounds) = (Vec::new(), Vec::new());
+    let (mut all, mut waiting, mut bounds) = (Vec::new(), Vec::new(), Vec::new());
     while all.len() < 300 {
         match log.next() {
             Intake::Records(taken) => {
                 let records = records(taken);
                 assert!(log.windows.values().all(|window| window.size() <= 10));
                 all.extend(records.clone());
-                log.settle(&records);
+                waiting.extend(records);
             }
-            Intake::Bound(_, bound) => bounds.push(bound),
+            Intake::Bound(_, bound) => {
+                bounds.push(bound);
+                if bound {
+                    log.settle(&std::mem::take(&mut waiting)); // only now: else it may never be reached
+                }
+            }
             _ => {}
         }
     }

@@ -70,13 +70,13 @@ fn brokers_that_go_away_are_told_and_reading_goes_on_when_they_are_back() {
 }
 
 #[test]
-fn a_group_that_we_may_not_join_is_the_end() {
+fn a_group_that_we_may_not_join_refuses_us() {
     let cluster = Cluster::mock(1);
     let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED; 50];
     cluster.controls().request_errors(RDKafkaApiKey::JoinGroup, &refused);
     let mut log = Driver::start(cluster.config(&[]));
     let reason = log.until(|said| match said {
-        Intake::Fatal(reason) => Some(reason),
+        Intake::Refused(reason) => Some(reason),
         _ => None,
     });
     assert!(reason.to_lowercase().contains("authorization"), "{reason}");
