@@ -13,29 +13,28 @@ use crate::domain::time::{Moment, Now, UnixMillis};
 #[derive(Debug)]
 pub struct Clock {
     started: Instant,
-    wall_at_start: UnixMillis,
+    /// What the wall clock showed then; `None`: the host's own is read each time, as it may be set meanwhile.
+    wall_at_start: Option<UnixMillis>,
     chance: SmallRng,
 }
 
 impl Clock {
     /// The clocks of this host, and chance from its entropy.
     pub fn of_host() -> Self {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let wall = UnixMillis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
-        Self::new(wall, rand::random())
+        Self { wall_at_start: None, ..Self::new(UnixMillis(0), rand::random()) }
     }
 
     /// A clock that shows `wall` now and whose chance follows from `seed`.
     pub fn new(wall: UnixMillis, seed: u64) -> Self {
         use rand::SeedableRng;
-        Self { started: Instant::now(), wall_at_start: wall, chance: SmallRng::seed_from_u64(seed) }
+        Self { started: Instant::now(), wall_at_start: Some(wall), chance: SmallRng::seed_from_u64(seed) }
     }
 
     /// The present.
     pub fn now(&self) -> Now {
         let since = self.started.elapsed();
         let moment = Moment(u64::try_from(since.as_micros()).unwrap_or(u64::MAX));
-        Now { moment, wall: self.wall_at_start.after(since) }
+        Now { moment, wall: self.wall_at_start.map_or_else(wall_of_host, |wall| wall.after(since)) }
     }
 
     /// The runtime's instant for a moment; moments beyond a year are as good as never.
@@ -53,4 +52,9 @@ impl Clock {
     pub fn session_id(&mut self) -> SessionId {
         SessionId(self.chance.random())
     }
+}
+
+fn wall_of_host() -> UnixMillis {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX))
 }

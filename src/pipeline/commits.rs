@@ -82,10 +82,17 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         }
         for (partition, next) in offsets {
             let Some(home) = self.homes.named(partition) else { continue };
-            if let Phase::Starting { committing } = &mut home.phase {
-                *committing = false;
-                home.start_due &= result != CommitResult::Ok;
-                home.start_after = self.now.moment.after(self.limits.commit_interval);
+            // An answer to what an earlier assignment of the same partition had sent says nothing of this one.
+            if let Phase::Starting { committing: true } = home.phase {
+                if *next == home.low_water.position() {
+                    home.phase = Phase::Starting { committing: false };
+                    home.start_due = result != CommitResult::Ok;
+                    home.start_after = self.now.moment.after(self.limits.commit_interval);
+                }
+                continue;
+            }
+            if home.committing != Some(*next) {
+                continue;
             }
             home.committing = None;
             if result == CommitResult::Ok {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::table::Token;
-use crate::domain::claim::SessionId;
+use crate::domain::claim::{ClaimValue, SessionId};
 use crate::domain::time::Moment;
 use crate::ports::{ClaimCommand, ClaimReply};
 
@@ -106,11 +106,26 @@ impl Desk {
         self.drop_unwanted(wanted);
     }
 
+    /// Drops claims and take-overs that were not sent and whose record has gone; marks and releases stay.
+    pub(super) fn drop_gone_claims(&mut self, wanted: impl Fn(Asker) -> bool) {
+        self.waiting.retain(|(asker, command)| wanted(*asker) || !makes_a_claim(command));
+        self.drop_unwanted(|_| true);
+    }
+
     /// Drops commands that were not sent and whose asker does not wait for them any more.
     pub(super) fn drop_unwanted(&mut self, wanted: impl Fn(Asker) -> bool) {
         self.waiting.retain(|(asker, _)| wanted(*asker));
         let out = self.batches.iter().flat_map(|batch| &batch.commands);
         self.claims = out.chain(&self.waiting).filter(|(_, command)| is_claim(command)).count();
+    }
+}
+
+/// Whether it writes a claim, rather than a mark or a release.
+fn makes_a_claim(command: &ClaimCommand) -> bool {
+    match command {
+        ClaimCommand::Claim { .. } => true,
+        ClaimCommand::Replace { value, .. } => matches!(value, ClaimValue::Claimed { .. }),
+        ClaimCommand::Mark { .. } | ClaimCommand::Look { .. } | ClaimCommand::IsAlive { .. } => false,
     }
 }
 

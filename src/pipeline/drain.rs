@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::homes::Phase;
+use super::table::Token;
 use super::{Pipeline, Stopped};
 use crate::domain::life::Event;
 use crate::domain::reasons::PauseReason;
@@ -23,6 +24,8 @@ const LAST_LOOK: Duration = Duration::from_millis(20);
 #[derive(Debug, Default)]
 pub(super) struct Drain {
     stage: Stage,
+    /// What is open then is given back.
+    until: Moment,
     /// Whether the process ends with it.
     ends: bool,
     waiting: Vec<oneshot::Sender<()>>,
@@ -36,7 +39,9 @@ enum Stage {
     Finishing,
     /// The group is being left.
     Leaving { until: Moment },
-    /// The group is left.
+    /// The group is left; what outlives its partition is finished.
+    Outliving { until: Moment },
+    /// Nothing is open.
     Left,
 }
 
@@ -46,9 +51,14 @@ impl Drain {
         self.stage != Stage::Not
     }
 
-    /// Whether the group is left.
+    /// Whether the group is left and nothing is open.
     pub(super) fn is_over(&self) -> bool {
         self.stage == Stage::Left
+    }
+
+    /// Whether the group is left.
+    pub(super) fn has_left_group(&self) -> bool {
+        matches!(self.stage, Stage::Outliving { .. } | Stage::Left)
     }
 
     /// Whether the process may end.
@@ -57,7 +67,14 @@ impl Drain {
     }
 
     /// The log says that the group is left.
-    pub(super) fn left(&mut self) {
+    pub(super) fn left_group(&mut self) {
+        if !self.has_left_group() {
+            self.stage = Stage::Outliving { until: self.until };
+        }
+    }
+
+    /// Nothing is open any more.
+    fn over(&mut self) {
         self.stage = Stage::Left;
         for reply in self.waiting.drain(..) {
             let _ = reply.send(()); // who asked may have gone
@@ -67,7 +84,7 @@ impl Drain {
     /// The next deadline that is our own: while partitions finish, each has one itself.
     pub(super) fn wakes_at(&self) -> Option<Moment> {
         match self.stage {
-            Stage::Leaving { until } => Some(until),
+            Stage::Leaving { until } | Stage::Outliving { until } => Some(until),
             // While finishing, each partition has its own deadline.
             Stage::Not | Stage::Finishing | Stage::Left => None,
         }
@@ -86,7 +103,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         self.drain.waiting.push(reply);
         self.start_drain();
         if self.drain.is_over() {
-            self.drain.left();
+            self.drain.over();
         }
     }
 
@@ -97,6 +114,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         tracing::info!(open = self.table.len(), "draining");
         let until = self.now.moment.after(self.finishing_time());
         self.drain.stage = Stage::Finishing;
+        self.drain.until = until;
         self.pause_all(PauseReason::Draining, "finishing what is open".to_owned());
         for index in self.homes.indices() {
             self.leave(index, until);
@@ -223,10 +241,26 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         tracing::warn!(open = open.len(), "drain deadline passed; what is open is given back");
         for token in open {
             if ends {
-                self.live(token, Event::CutOff);
+                self.cut(token);
             } else {
                 self.settle_unmarked(token);
             }
+        }
+    }
+
+    /// Cuts off everything that is open, wherever it belongs.
+    fn cut_off_all(&mut self) {
+        for token in self.table.tokens(|_| true) {
+            self.cut(token);
+        }
+        self.desk.drop_gone_claims(|asker| self.table.awaits(asker));
+    }
+
+    /// Ends a record, and its request if one is open: an answer would come too late to be heard.
+    fn cut(&mut self, token: Token) {
+        self.live(token, Event::CutOff);
+        if let Some(courier) = self.table.get_mut(token).and_then(|entry| entry.courier.take()) {
+            self.couriers.cancel(&*self.app, courier, &self.reports.0);
         }
     }
 
@@ -247,7 +281,16 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             }
             Stage::Leaving { until } if self.now.moment >= until => {
                 tracing::warn!("leaving the group took too long; the group will find out by itself");
-                self.drain.left();
+                self.drain.left_group();
+                self.progress_leaving();
+            }
+            Stage::Outliving { until } => {
+                if self.now.moment >= until {
+                    self.cut_off_all();
+                }
+                if self.now.moment >= until || self.table.len() == 0 {
+                    self.drain.over();
+                }
             }
             _ => {}
         }
@@ -256,19 +299,18 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     /// Gives back the last claims, closes the session and says why the process ends.
     pub(super) async fn close(mut self) -> Result<(), Stopped> {
         let deadline = self.now.moment.after(self.last_steps() / 2);
-        for token in self.table.tokens(|_| true) {
-            self.live(token, Event::CutOff);
-        }
+        self.cut_off_all();
         while !self.desk.is_empty() && self.store_up && self.now.moment < deadline {
             self.now = self.clock.now();
+            if self.desk.wakes_at().is_some_and(|at| at > self.now.moment) {
+                tokio::time::sleep(LAST_LOOK).await;
+                continue;
+            }
             self.send_batch();
             let limit = self.clock.instant(deadline);
             match tokio::time::timeout_at(limit, self.reports.1.recv()).await {
                 Ok(Some(report)) => self.hear(report),
                 Ok(None) | Err(_) => break,
-            }
-            if !self.desk.is_empty() && self.desk.wakes_at().is_some_and(|at| at > self.now.moment) {
-                tokio::time::sleep(LAST_LOOK).await;
             }
         }
         self.close_session(deadline).await;

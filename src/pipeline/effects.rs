@@ -85,9 +85,11 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         }
     }
 
-    /// Sends what has gathered at the desk.
+    /// Sends what has gathered at the desk; while the store is away, nothing: its history is asked for first.
     pub(super) fn send_batch(&mut self) {
-        while let Some((place, commands)) = self.desk.next_batch(self.now.moment) {
+        while self.store_up
+            && let Some((place, commands)) = self.desk.next_batch(self.now.moment)
+        {
             let (claims, reports) = (Arc::clone(&self.claims), self.reports.0.clone());
             tokio::spawn(async move {
                 let outcome = claims.batch(commands).await;
@@ -99,7 +101,6 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     pub(super) fn store_answered(&mut self, place: BatchPlace, outcome: Result<ClaimBatch, StoreError>) {
         match outcome {
             Ok(batch) => {
-                self.store_is_up(true, "");
                 self.sentinel_seen(batch.sentinel.as_deref());
                 for (asker, reply) in self.desk.answered(place, batch.replies) {
                     match asker {

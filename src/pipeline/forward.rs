@@ -31,7 +31,8 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     pub(super) fn send_requests(&mut self) {
         let before = self.couriers.busy();
         while self.app_up
-            && self.couriers.busy() < self.limits.max_in_flight
+            && self.store_up
+            && self.couriers.busy() + self.lookups < self.limits.max_in_flight
             && self.leases.live(self.now.moment).is_some()
         {
             let Some(token) = self.to_send.pop_front() else { break };
@@ -99,6 +100,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         let Some((_, id)) = entry.id.clone() else { return };
         let (app, reports) = (Arc::clone(&self.app), self.reports.0.clone());
         let (topic, epoch) = (Arc::clone(entry.record.topic()), entry.epoch);
+        self.lookups += 1;
         tokio::spawn(async move {
             let said = app.look_up(&topic, &id).await;
             let _ = reports.send(Report::LookedUp { token, epoch, said }); // nobody listens: we are at the end
@@ -106,6 +108,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     }
 
     pub(super) fn looked_up(&mut self, token: Token, epoch: u32, said: &Lookup) {
+        self.lookups -= 1;
         if self.table.get(token).is_none_or(|entry| entry.epoch != epoch) {
             return;
         }

@@ -33,6 +33,7 @@ pub(super) enum Phase {
 }
 
 /// One partition that is ours.
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own
 #[derive(Debug)]
 pub(super) struct Home {
     pub(super) partition: TopicPartition,
@@ -55,6 +56,8 @@ pub(super) struct Home {
     /// Records below this may have been handled by a past that the store has forgotten, and the history of that past:
     /// commits carry it until low water has passed them, so that a crash in between hides nothing.
     pub(super) doubt: Option<(NextOffset, History)>,
+    /// The true end of the log at the loss is not known yet: the next one that is told counts.
+    pub(super) doubt_grows: bool,
     /// Its bound holds it back.
     pub(super) bound: bool,
     /// The log was told to pause it.
@@ -78,6 +81,16 @@ impl Home {
         let (below, before) =
             self.doubt.take().map_or((below, before.clone()), |(old, oldest)| (below.max(old), oldest));
         self.doubt = Some((below, before));
+    }
+
+    /// The log ends here now.
+    pub(super) fn ends_at(&mut self, end: NextOffset) {
+        self.end = self.end.max(end);
+        if std::mem::take(&mut self.doubt_grows)
+            && let Some((below, _)) = &mut self.doubt
+        {
+            *below = end.max(*below);
+        }
     }
 
     /// Whether the store may have forgotten that a record at this offset was handled.
@@ -114,6 +127,7 @@ impl Homes {
             open: 0,
             end: assigned.log_end,
             doubt: None,
+            doubt_grows: false,
             bound: false,
             paused: false,
         };

@@ -28,7 +28,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             Intake::Refused(why) => self.stopped = Some(Stopped::Refused(why)),
             Intake::Left => {
                 self.pulses.rest(crate::telemetry::Loop::Kafka);
-                self.drain.left();
+                self.drain.left_group();
             }
         }
     }
@@ -36,7 +36,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     /// The log's thread has gone without a word.
     pub(super) fn log_closed(&mut self) {
         self.intake_open = false;
-        if !self.drain.is_over() {
+        if !self.drain.has_left_group() {
             self.stopped = Some(Stopped::Log("its thread ended".to_owned()));
         }
     }
@@ -145,7 +145,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
 
     fn log_ends_at(&mut self, partition: &TopicPartition, end: NextOffset) {
         let Some(home) = self.homes.named(partition) else { return };
-        home.end = home.end.max(end);
+        home.ends_at(end);
         let lag = home.end.0.saturating_sub(home.low_water.position().0);
         self.metrics.lag(partition, u64::try_from(lag).unwrap_or(0));
     }

@@ -32,6 +32,8 @@ pub(super) struct Leases {
     others: HashMap<SessionId, Other>,
     pub(super) history: Option<History>,
     asking_history: bool,
+    /// A store that is away is not asked again before this.
+    ask_again: Moment,
     lease: Duration,
 }
 
@@ -47,7 +49,7 @@ impl Leases {
     pub(super) fn new(lease: Duration) -> Self {
         let current = SessionId([0; 16]);
         let own = Session::new(lease);
-        Self { own, current, others: HashMap::new(), history: None, asking_history: false, lease }
+        Self { own, current, others: HashMap::new(), history: None, asking_history: false, ask_again: Moment(0), lease }
     }
 
     pub(super) fn current(&self) -> SessionId {
@@ -62,6 +64,9 @@ impl Leases {
         self.own.wakes_at()
     }
 }
+
+/// Between two questions for the history of a store that is away.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Other sessions remembered at most; beyond, those that nobody asks for are forgotten.
 const OTHERS: usize = 1024;
@@ -109,13 +114,12 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     pub(super) fn session_answered(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Opened { id, asked, history: Ok(history) } => {
-                self.store_is_up(true, "");
+                self.history_seen(history);
                 if self.leases.own.opened(id, asked, self.now.moment) {
-                    self.session_opened(id, history);
+                    self.session_opened(id);
                 }
             }
             Outcome::Renewed { id, asked, alive: Ok((true, history)) } => {
-                self.store_is_up(true, "");
                 self.leases.own.renewed(id, asked);
                 self.history_seen(history);
             }
@@ -134,17 +138,32 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
                 self.leases.asking_history = false;
                 match history {
                     Ok(history) => self.history_seen(history),
-                    Err(error) => self.store_failed(&error),
+                    Err(error) => {
+                        self.leases.ask_again = self.now.moment.after(ASK_AGAIN);
+                        self.store_failed(&error);
+                    }
                 }
             }
         }
     }
 
-    fn session_opened(&mut self, id: SessionId, history: History) {
+    /// A store that is away is asked for its history until it answers: what it may have forgotten must be known before
+    /// any of its answers is believed.
+    pub(super) fn probe_store(&mut self) {
+        if self.store_probe_at().is_some_and(|at| self.now.moment >= at) {
+            self.ask_history();
+        }
+    }
+
+    pub(super) fn store_probe_at(&self) -> Option<Moment> {
+        let waits = self.store_up || self.leases.history.is_none() || self.leases.asking_history;
+        (!waits && !self.drain.is_over()).then_some(self.leases.ask_again)
+    }
+
+    fn session_opened(&mut self, id: SessionId) {
         tracing::info!(session = %id, "session opened");
         self.metrics.session_started();
         self.leases.current = id;
-        self.history_seen(history);
         let again = std::mem::take(&mut self.to_restart);
         self.to_claim.extend(again);
     }
@@ -175,8 +194,10 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         let other =
             self.leases.others.entry(session).or_insert(Other { askers: Vec::new(), asking: false, seen: None });
         match other.seen {
-            Some(Err(())) => return self.live(token, Event::Alive(false)),
-            Some(Ok(seen)) if self.now.moment.since(seen) < fresh => return self.live(token, Event::Alive(true)),
+            Some(Err(())) => return self.live(token, Event::Alive(session, false)),
+            Some(Ok(seen)) if self.now.moment.since(seen) < fresh => {
+                return self.live(token, Event::Alive(session, true));
+            }
             Some(Ok(_)) | None => other.askers.push(token),
         }
         if !std::mem::replace(&mut other.asking, true) {
@@ -189,7 +210,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         other.asking = false;
         other.seen = Some(if alive { Ok(self.now.moment) } else { Err(()) });
         for token in std::mem::take(&mut other.askers) {
-            self.live(token, Event::Alive(alive));
+            self.live(token, Event::Alive(session, alive));
         }
     }
 
@@ -220,6 +241,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             self.history_lost(extent, &known);
         }
         self.leases.history = Some(history);
+        self.store_is_up(true, "");
     }
 
     fn history_lost(&mut self, extent: HistoryExtent, before: &History) {
@@ -229,7 +251,10 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     }
 
     fn doubt_everything(&mut self, before: &History) {
-        self.homes.iter_mut().for_each(|home| home.doubt_all(before));
+        for home in self.homes.iter_mut() {
+            home.doubt_all(before);
+            home.doubt_grows = true;
+        }
         for token in self.table.tokens(|_| true) {
             if let Some(entry) = self.table.get_mut(token) {
                 entry.life.doubt();
@@ -256,9 +281,6 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         if up {
             tracing::info!("redis answers");
             self.unpause_all(PauseReason::StoreUnavailable);
-            if self.leases.history.is_some() {
-                self.ask_history(); // it was away: another primary may answer now
-            }
         } else {
             tracing::warn!(error = %why, "redis is unavailable; intake pauses");
             self.pause_all(PauseReason::StoreUnavailable, why.to_owned());

@@ -177,6 +177,8 @@ pub struct Pipeline<C, A, D> {
     drain: Drain,
     store_up: bool,
     app_up: bool,
+    /// Questions to the app that are open: whether it has applied a message.
+    lookups: usize,
     probing: bool,
     probe_at: Moment,
     probe_wait: Duration,
@@ -220,6 +222,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             drain: Drain::default(),
             store_up: false,
             app_up: false,
+            lookups: 0,
             probing: false,
             probe_at: now.moment,
             probe_wait: forward::FIRST_PROBE,
@@ -300,6 +303,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     /// What follows from whatever has just changed, in the order in which it may follow.
     fn advance(&mut self) {
         self.keep_session();
+        self.probe_store();
         self.wake_records();
         self.start_claims();
         self.send_batch();
@@ -322,7 +326,8 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             Some(self.commit_at),
             Some(self.leases.wakes_at()),
             self.timers.next(),
-            self.desk.wakes_at(),
+            self.desk.wakes_at().filter(|_| self.store_up),
+            self.store_probe_at(),
             self.drain.wakes_at(),
             self.homes.wakes_at(),
             (!self.probing && !self.drain.is_over()).then_some(self.probe_at),

@@ -41,7 +41,8 @@ pub(super) struct Committer {
 pub(super) struct Answered {
     /// What it held.
     pub offsets: Vec<(TopicPartition, NextOffset)>,
-    /// How it ended. The error of one partition counts for all: low water stands where it stood, and comes again.
+    /// How it ended. The client tells an error only when every partition was refused; one that was refused alone is
+    /// committed again when its low water moves.
     pub result: CommitResult,
 }
 

@@ -47,8 +47,10 @@ fn slot(life: Life, hold: Hold, scene: &Scene) -> (Life, Effects) {
             InDoubt::Repeat => {}
             InDoubt::DeadLetter => return dead_letter(life, DeadLetterReason::InDoubt, Some(hold), scene),
             InDoubt::Lookup if scene.now.wall < hold.doubt_until => {
-                let rest = hold.doubt_until.0 - scene.now.wall.0;
-                return (life.to(State::BackingOff { hold }), Effects::one(Effect::Wake(Duration::from_millis(rest))));
+                // Looked at again in between: another host's clock may be far ahead of ours.
+                let rest = Duration::from_millis(hold.doubt_until.0 - scene.now.wall.0);
+                let rest = rest.min(scene.rules.app_timeout * 2);
+                return (life.to(State::BackingOff { hold }), Effects::one(Effect::Wake(rest)));
             }
             InDoubt::Lookup => return (life.to(State::LookingUp { hold }), Effects::one(Effect::LookUp)),
         }
@@ -155,7 +157,8 @@ fn mark_dead(life: Life, reason: DeadLetterReason, hold: Hold) -> (Life, Effects
 
 /// It cannot go to the app (any more). `hold`: the claim that the dead mark will replace; `None` when the ID is not ours.
 pub(super) fn dead_letter(life: Life, reason: DeadLetterReason, hold: Option<Hold>, scene: &Scene) -> (Life, Effects) {
-    if life.leaving && !life.is_sending() {
+    // Leaving, only what the app has just judged still goes to the dead-letter topic, and nothing may block.
+    if life.leaving && (!life.is_sending() || !scene.rules.dead_letters) {
         return match hold {
             Some(hold) => release(life, hold),
             None => life.end(End::Released),

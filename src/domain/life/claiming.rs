@@ -3,7 +3,7 @@
 use super::answering::{dead_letter, waited_for_other};
 use super::leaving::release;
 use super::{Effect, Effects, End, Event, Hold, IdReuse, Life, Scene, State};
-use crate::domain::claim::{ClaimValue, Spent, Stored};
+use crate::domain::claim::{ClaimValue, SessionId, Spent, Stored};
 use crate::domain::reasons::{DeadLetterReason, DuplicateCause};
 use crate::domain::time::UnixMillis;
 
@@ -15,8 +15,13 @@ pub(super) fn step(life: Life, event: Event, scene: &Scene) -> (Life, Effects) {
         (State::Waiting, Event::TwinEnded) => (Life { waited: true, ..life }, Effects::none()),
         (State::AwaitingTwin { found }, Event::NoTwin) => stale(life, found, scene),
         (State::Claiming { mine }, Event::Was(stored)) => judge(life, mine, stored, scene),
-        (State::HeldByOther { found }, Event::Alive(false)) => stale(life, found, scene),
-        (State::HeldByOther { .. }, Event::Alive(true)) => waited_for_other(life, scene),
+        (State::HeldByOther { found }, Event::Alive(session, alive)) if holder(&found) == Some(session) => {
+            if alive {
+                waited_for_other(life, scene)
+            } else {
+                stale(life, found, scene)
+            }
+        }
         (State::TakingOver { hold } | State::Renewing { hold }, Event::Replaced) => won(life, hold),
         (State::TakingOver { hold }, Event::NotReplaced(stored)) => judge(life, hold.value(&life), stored, scene),
         (State::Renewing { .. }, Event::NotReplaced(stored)) => overtaken(life, stored, scene),
@@ -95,6 +100,14 @@ fn judge_found(life: Life, found: ClaimValue, scene: &Scene) -> (Life, Effects) 
         ClaimValue::Claimed { session, .. } => {
             (life.to(State::HeldByOther { found }), Effects::one(Effect::AskAlive(session)))
         }
+    }
+}
+
+/// Whose claim it is.
+fn holder(found: &ClaimValue) -> Option<SessionId> {
+    match found {
+        ClaimValue::Claimed { session, .. } => Some(*session),
+        ClaimValue::Released { .. } | ClaimValue::Done { .. } | ClaimValue::Dead { .. } => None,
     }
 }
 

@@ -52,6 +52,7 @@ fn fenced(life: Life) -> (Life, Effects) {
         State::Sending { hold } => in_doubt(hold),
         State::Claimed { hold } | State::BackingOff { hold } | State::LookingUp { hold } => hold,
         State::Renewing { hold } | State::TakingOver { hold } => hold,
+        State::Blocked { hold: Some(hold), .. } => hold, // it will block again, under a claim that is ours
         State::Claiming { .. } | State::HeldByOther { .. } | State::AwaitingTwin { .. } => {
             return (life.to(State::Waiting), Effects::one(Effect::Restart));
         }
@@ -59,7 +60,7 @@ fn fenced(life: Life) -> (Life, Effects) {
         State::Marking { .. } | State::MarkingDead { .. } | State::DeadLettering { .. } | State::Releasing => {
             return life.ignore();
         }
-        State::Waiting | State::Blocked { .. } | State::Ended(_) => return life.ignore(),
+        State::Waiting | State::Blocked { hold: None, .. } | State::Ended(_) => return life.ignore(),
     };
     (carry(life, &hold).to(State::Waiting), Effects::one(Effect::Restart))
 }

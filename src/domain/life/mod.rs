@@ -230,8 +230,8 @@ pub enum Event {
     Replaced,
     /// It did not: something else stood there.
     NotReplaced(Stored),
-    /// Whether the session that holds the claim lives.
-    Alive(bool),
+    /// Whether a session lives: the one that holds the claim, if it still does.
+    Alive(SessionId, bool),
     /// The record with the same ID in this process has ended.
     TwinEnded,
     /// This process has no open record with the same ID.
@@ -348,9 +348,17 @@ impl Life {
         Self { state: State::Waiting, leaving: false, waited: false, position, digest, carried, waits: 0 }
     }
 
-    /// The store may have forgotten that it was handled: should its claim be won as new, it is in doubt.
+    /// The store may have forgotten that it was handled: neither a claim that is won as new nor one that was just won
+    /// proves that nobody had the message before. What is sent already said what was known then.
     pub fn doubt(&mut self) {
         self.carried.in_doubt = true;
+        match &mut self.state {
+            State::Claimed { hold } | State::Renewing { hold } | State::BackingOff { hold } if !hold.in_doubt => {
+                hold.in_doubt = true;
+                hold.doubt_until = hold.written.deadline;
+            }
+            _ => {}
+        }
     }
 
     /// Whether a request is open.
@@ -416,7 +424,7 @@ impl Hold {
 pub fn step(life: Life, event: Event, scene: &Scene) -> (Life, Effects) {
     match event {
         Event::Start | Event::Was(_) | Event::Replaced | Event::NotReplaced(_) => claiming::step(life, event, scene),
-        Event::Alive(_) | Event::TwinEnded | Event::NoTwin => claiming::step(life, event, scene),
+        Event::Alive(..) | Event::TwinEnded | Event::NoTwin => claiming::step(life, event, scene),
         Event::Slot | Event::Answered(_) | Event::Timer => answering::step(life, event, scene),
         Event::LookedUpApplied | Event::LookedUpAbsent | Event::LookedUpUnclear => answering::step(life, event, scene),
         Event::LetterSent | Event::LetterFailed | Event::Unblock => answering::step(life, event, scene),

@@ -134,7 +134,7 @@ fn what_stands_under_the_key_decides() {
 fn a_claim_of_a_live_session_is_waited_for_and_then_settles_as_in_flight_duplicate() {
     let walk = Walk::new().on(Event::Start).on(found(claimed_by(OTHER, ELSEWHERE, 1)));
     assert_eq!(walk.effects, [Effect::AskAlive(OTHER)]);
-    let walk = walk.on(Event::Alive(true));
+    let walk = walk.on(Event::Alive(OTHER, true));
     assert!(matches!(walk.effect(), Effect::Wake(wait) if wait <= rules().longest_wait));
     let walk = walk.on(Event::Timer);
     assert!(matches!(walk.effect(), Effect::Claim(_)), "asked again");
@@ -145,7 +145,7 @@ fn a_claim_of_a_live_session_is_waited_for_and_then_settles_as_in_flight_duplica
 #[test]
 fn a_dead_sessions_claim_is_taken_over_in_doubt_with_the_next_attempt() {
     let theirs = claimed_by(OTHER, HERE, 4);
-    let walk = Walk::new().on(Event::Start).on(found(theirs)).on(Event::Alive(false));
+    let walk = Walk::new().on(Event::Start).on(found(theirs)).on(Event::Alive(OTHER, false));
     assert!(matches!(walk.effect(), Effect::Replace { expected, .. } if expected == theirs));
     let walk = walk.on(Event::Replaced).on(Event::Slot);
     assert_eq!(walk.sent(), Some((Delivery::PossibleRepeat, 5)));
@@ -275,7 +275,7 @@ fn a_claim_won_from_a_store_that_has_forgotten_meanwhile_is_in_doubt() {
 
 #[test]
 fn doubt_survives_a_claim_that_vanishes_while_it_is_taken_over() {
-    let taking = Walk::new().on(Event::Start).on(found(claimed_by(OTHER, HERE, 3))).on(Event::Alive(false));
+    let taking = Walk::new().on(Event::Start).on(found(claimed_by(OTHER, HERE, 3))).on(Event::Alive(OTHER, false));
     let walk = taking.on(Event::NotReplaced(Stored::Nothing)).on(Event::Was(Stored::Nothing)).on(Event::Slot);
     let sent = walk.sent().map(|(delivery, attempt)| (delivery, attempt > 3));
     assert_eq!(sent, Some((Delivery::PossibleRepeat, true)));
@@ -319,7 +319,8 @@ fn in_doubt_the_app_is_asked_only_after_the_earlier_deadline_and_a_no_makes_it_f
         position: HERE,
         digest: PAYLOAD,
     };
-    let taken = Walk::with(lookup).on(Event::Start).on(found(theirs)).on(Event::Alive(false)).on(Event::Replaced);
+    let taken =
+        Walk::with(lookup).on(Event::Start).on(found(theirs)).on(Event::Alive(OTHER, false)).on(Event::Replaced);
     let early = taken.on(Event::Slot);
     assert_eq!(early.effects, [Effect::Wake(Duration::from_secs(5))]);
     let asking = Walk { wall: 1_005_000, ..early.on(Event::Timer) }.on(Event::Slot);
@@ -331,7 +332,7 @@ fn in_doubt_the_app_is_asked_only_after_the_earlier_deadline_and_a_no_makes_it_f
 #[test]
 fn a_lookup_that_says_applied_settles_without_a_request() {
     let lookup = Rules { in_doubt: InDoubt::Lookup, ..rules() };
-    let walk = Walk::with(lookup).on(Event::Start).on(found(claimed_by(OTHER, HERE, 1))).on(Event::Alive(false));
+    let walk = Walk::with(lookup).on(Event::Start).on(found(claimed_by(OTHER, HERE, 1))).on(Event::Alive(OTHER, false));
     let walk = walk.on(Event::Replaced).on(Event::Slot);
     assert_eq!(walk.effects, [Effect::LookUp]);
     assert!(matches!(walk.on(Event::LookedUpApplied).effect(), Effect::Mark(ClaimValue::Done { .. })));
@@ -340,7 +341,7 @@ fn a_lookup_that_says_applied_settles_without_a_request() {
 #[test]
 fn in_doubt_a_person_decides_when_the_settings_say_so() {
     let person = Rules { in_doubt: InDoubt::DeadLetter, ..rules() };
-    let walk = Walk::with(person).on(Event::Start).on(found(claimed_by(OTHER, HERE, 1))).on(Event::Alive(false));
+    let walk = Walk::with(person).on(Event::Start).on(found(claimed_by(OTHER, HERE, 1))).on(Event::Alive(OTHER, false));
     let walk = walk.on(Event::Replaced).on(Event::Slot);
     assert_eq!(walk.effect(), Effect::DeadLetter { reason: DeadLetterReason::InDoubt, attempts: 1 });
 }
@@ -363,11 +364,42 @@ fn a_mark_over_another_sessions_claim_is_an_overlap() {
 
 #[test]
 fn an_event_that_does_not_fit_changes_nothing() {
-    let late = [Event::Slot, Event::Timer, Event::Replaced, Event::LetterSent, Event::Alive(false), Event::NoTwin];
+    let late =
+        [Event::Slot, Event::Timer, Event::Replaced, Event::LetterSent, Event::Alive(OTHER, false), Event::NoTwin];
     for event in late {
         let before = Walk::sending();
         let life = before.life;
         let after = before.on(event);
         assert_eq!((after.life, after.effects.len()), (life, 0), "{event:?}");
     }
+}
+
+#[test]
+fn an_answer_about_another_session_takes_nothing_over() {
+    const THIRD: SessionId = SessionId([3; 16]);
+    let waiting = Walk::new().on(Event::Start).on(found(claimed_by(OTHER, HERE, 1)));
+    let life = waiting.life;
+    let after = waiting.on(Event::Alive(THIRD, false));
+    assert_eq!((after.life, after.effects.len()), (life, 0));
+}
+
+#[test]
+fn a_leaving_record_never_blocks_it_is_given_back() {
+    let walk = Walk { rules: Rules { dead_letters: false, ..rules() }, ..Walk::sending() };
+    let walk = walk.on(Event::Leave).answered(Verdict::Refused);
+    assert!(matches!(walk.written(), ClaimValue::Released { in_doubt: false, .. }));
+}
+
+#[test]
+fn a_blocked_record_is_claimed_anew_after_a_fence() {
+    let walk = Walk { rules: Rules { dead_letters: false, ..rules() }, ..Walk::sending() };
+    let walk = walk.answered(Verdict::Refused).on(Event::Fenced);
+    assert_eq!((walk.life.state, walk.effects.as_slice()), (State::Waiting, [Effect::Restart].as_slice()));
+}
+
+#[test]
+fn a_claim_won_before_the_loss_of_memory_was_noticed_is_in_doubt() {
+    let mut walk = Walk::claimed();
+    walk.life.doubt();
+    assert_eq!(walk.on(Event::Slot).sent(), Some((Delivery::PossibleRepeat, 1)));
 }
