@@ -19,9 +19,6 @@ use super::world::World;
 /// IDs that begin so are refused for good.
 pub const POISON: &str = "poison";
 
-/// When [`super::plan::Plan::outage`] begins.
-const OUTAGE_FROM: Duration = Duration::from_secs(2);
-
 /// The app beside one process.
 #[derive(Clone)]
 pub struct SimApp {
@@ -70,8 +67,7 @@ impl SimApp {
     }
 
     fn is_down(&self) -> bool {
-        let outage = self.world.dawn + OUTAGE_FROM..self.world.dawn + OUTAGE_FROM + self.world.plan.outage;
-        if outage.contains(&Instant::now()) {
+        if !self.world.plan.faults.store_away && self.world.outage().contains(&Instant::now()) {
             return true;
         }
         self.world.weather().app_down_until.get(&self.host.number).is_some_and(|until| *until > Instant::now())

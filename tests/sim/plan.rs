@@ -118,11 +118,13 @@ pub struct Plan {
     pub service: u64,
     /// How long records are produced and faults happen.
     pub trouble: Duration,
-    /// Every app is away from the second second on, for so long.
+    /// Every app, or the store when that may go away, is away from the second second on, for so long.
     pub outage: Duration,
     pub sabotage: Sabotage,
 }
 
+/// When [`Plan::outage`] begins.
+pub const OUTAGE_FROM: Duration = Duration::from_secs(2);
 /// How long one request may take.
 pub const APP_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a session lives without a heartbeat.

@@ -46,7 +46,9 @@ impl SimStore {
 
     fn fate(&self) -> Fate {
         let (world, dice) = (&self.world, &self.world.dice.store);
+        let planned = Some(world.outage()).filter(|_| world.plan.faults.store_away);
         let until = world.weather().store_away_until;
+        let until = planned.filter(|outage| outage.contains(&Instant::now())).map_or(until, |outage| outage.end);
         if until > Instant::now() {
             return if dice.percent(50) { Fate::Refused } else { Fate::Late(until + dice.millis(0, 20)) };
         }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::dice::Dice;
 use super::group::Group;
-use super::plan::{Faults, Plan};
+use super::plan::{Faults, OUTAGE_FROM, Plan};
 use super::truth::Truth;
 
 /// What goes wrong at the moment. Faults of single requests happen while it is not calm.
@@ -73,6 +73,12 @@ impl World {
             group: Mutex::new(Group::new(partitions.collect())),
             plan,
         })
+    }
+
+    /// The long outage that was planned.
+    pub fn outage(&self) -> std::ops::Range<Instant> {
+        let from = self.dawn + OUTAGE_FROM;
+        from..from + self.plan.outage
     }
 
     /// What really happened.
