@@ -11,20 +11,16 @@ const FOR_OPERATORS: [PauseReason; 4] =
     [PauseReason::Operator, PauseReason::HistoryLost, PauseReason::Loss, PauseReason::DeadLetterTopicUnset];
 
 impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
+    /// Does what is asked; whoever asked hears of it when `/status` and the log's thread know it too.
     pub(super) fn operate(&mut self, operation: Operation) {
-        match operation {
-            Operation::Pause { scope, reply } => {
-                let outcome = self.pause_scope(&scope);
-                let _ = reply.send(outcome); // who asked may have gone
-            }
-            Operation::Resume { scope, reply } => {
-                let outcome = self.resume_scope(&scope);
-                let _ = reply.send(outcome); // who asked may have gone
-            }
-            Operation::Drain { reply } => self.drain_for(reply),
-        }
+        let (outcome, reply) = match operation {
+            Operation::Pause { scope, reply } => (self.pause_scope(&scope), reply),
+            Operation::Resume { scope, reply } => (self.resume_scope(&scope), reply),
+            Operation::Drain { reply } => return self.drain_for(reply),
+        };
         self.tell_pauses();
         self.publish();
+        let _ = reply.send(outcome); // who asked may have gone
     }
 
     fn pause_scope(&mut self, scope: &Scope) -> Result<(), NotAssigned> {
