@@ -226,9 +226,10 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         }
         self.count_end(&entry, end);
         if let Some(home) = entry.home.and_then(|index| self.homes.get_mut(index)) {
-            home.open -= 1;
-            if end != End::Released {
-                home.window.passed(home.low_water.settle(entry.slot));
+            if end == End::Released {
+                home.open -= 1;
+            } else {
+                home.settle(entry.slot);
             }
         }
         if let Some(next) = entry.id.as_ref().and_then(|(id, _)| self.table.leave_id(*id, token)) {
@@ -248,8 +249,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         let (Some(end), Some(index), slot) = (entry.life.decided(), entry.home, entry.slot) else { return };
         self.count_end(entry, end);
         if let Some(home) = self.homes.get_mut(index) {
-            home.open -= 1;
-            home.window.passed(home.low_water.settle(slot));
+            home.settle(slot);
         }
         if let Some(entry) = self.table.get_mut(token) {
             entry.home = None;

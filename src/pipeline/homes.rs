@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::domain::history::History;
-use crate::domain::low_water::LowWater;
+use crate::domain::low_water::{LowWater, Slot};
 use crate::domain::record::{NextOffset, Offset, TopicPartition};
 use crate::domain::time::Moment;
 use crate::ports::{Assigned, Window};
@@ -75,6 +75,12 @@ pub(super) struct Homes {
 }
 
 impl Home {
+    /// One of its records is settled: low water, and the window that the log looks at, move as far as they can.
+    pub(super) fn settle(&mut self, slot: Slot) {
+        self.open -= 1;
+        self.window.passed(self.low_water.settle(slot));
+    }
+
     /// The store has forgotten since it had the history `before`: all that stands in the log now is in doubt.
     pub(super) fn doubt_all(&mut self, before: &History) {
         let below = self.end.max(self.low_water.taken_to());
