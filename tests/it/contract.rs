@@ -1,7 +1,7 @@
 //! The header contract with the app, byte for byte, from a real record to a real request.
 
-use crate::main_job::stop;
-use crate::scene::{Ground, PATIENCE, Scene};
+use crate::support::load::stop;
+use crate::support::scene::{Ground, PATIENCE, Scene};
 use crate::support::{Ledger, Record, Request};
 
 crate::on_both!(

@@ -11,5 +11,4 @@ mod main_job;
 mod operators;
 mod refusals;
 mod restarts;
-mod scene;
 mod shared_namespace;

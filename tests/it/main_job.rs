@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::scene::{Ground, PATIENCE, Scene, assert_books};
+use crate::support::load::{stop, with_duplicates};
+use crate::support::scene::{Ground, Scene, assert_books};
 use crate::support::{Record, Sidecar};
 
 crate::on_both!(
@@ -51,33 +52,6 @@ fn a_hundred_thousand_messages_with_duplicates_over_two_sidecars_are_applied_onc
     assert_eq!(audit.disorder, [], "order within a key");
 }
 
-/// Distinct messages with keys, and one duplicate for every nine of them: right behind in the same partition (so within
-/// one fetch), later in the same partition, or in another partition.
-pub fn with_duplicates(topic: &str, distinct: usize, partitions: usize) -> Vec<Record> {
-    let record = |number| numbered(topic, number, partitions);
-    let mut records = Vec::new();
-    for number in 0..distinct {
-        records.push(record(number));
-        if number % 9 == 8 {
-            records.push(match number % 27 {
-                8 => record(number),
-                17 => record(number.saturating_sub(500)),
-                _ => record(number).partition(i32::try_from((number + 1) % partitions).unwrap()),
-            });
-        }
-    }
-    records
-}
-
-/// One message of its own ID, with a key.
-pub fn numbered(topic: &str, number: usize, partitions: usize) -> Record {
-    let partition = i32::try_from(number % partitions).expect("a partition");
-    Record::new(topic, format!("value {number}"))
-        .id(format!("id-{number}"))
-        .key(format!("key-{}", number % 997))
-        .partition(partition)
-}
-
 fn scrape_until(sidecars: &[Sidecar], done: &AtomicBool) -> usize {
     let mut scrapes = 0;
     while !done.load(Ordering::Relaxed) {
@@ -87,10 +61,4 @@ fn scrape_until(sidecars: &[Sidecar], done: &AtomicBool) -> usize {
         }
     }
     scrapes
-}
-
-/// Asks for a clean end and expects one.
-pub fn stop(sidecar: &Sidecar) {
-    sidecar.sigterm();
-    assert_eq!(sidecar.wait_exit(PATIENCE), Some(0), "{}", sidecar.tail());
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::main_job::numbered;
-use crate::scene::{Ground, PATIENCE, Scene};
 use crate::support::Record;
+use crate::support::load::numbered;
+use crate::support::scene::{Ground, PATIENCE, Scene};
 
 crate::on_both!(
     a_drained_sidecar_is_out_of_the_group_alive_not_ready_and_ends_when_asked,
@@ -57,6 +57,6 @@ fn a_paused_sidecar_says_why_and_goes_on_where_it_stood_when_resumed(ground: Gro
     scene.await_applied(200);
     scene.await_committed();
     assert!(paused(&sidecar.metrics().expect("a scrape")) < 0.5);
-    crate::main_job::stop(&sidecar);
+    crate::support::load::stop(&sidecar);
     scene.audit(&produced).assert_exactly_once();
 }

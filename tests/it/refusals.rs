@@ -1,7 +1,7 @@
 //! Neighbours that refuse us for good: one clear line, exit code 2, no secret in it.
 
-use crate::scene::{Ground, PATIENCE, Scene};
 use crate::support::redis::{Options, Redis};
+use crate::support::scene::{Ground, PATIENCE, Scene};
 use crate::support::{self, Sidecar};
 
 fn refused(sidecar: &Sidecar, words: &[&str]) {

@@ -1,7 +1,7 @@
 //! Sidecars come, go and die under load: clean ends forward nothing twice, a crash repeats only what it says it may.
 
-use crate::main_job::{numbered, stop, with_duplicates};
-use crate::scene::{Ground, Scene, assert_books};
+use crate::support::load::{numbered, stop, with_duplicates};
+use crate::support::scene::{Ground, Scene, assert_books};
 use crate::support::{Answer, Produced};
 
 crate::on_both!(

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use crate::main_job::stop;
-use crate::scene::{Ground, PATIENCE, Scene};
+use crate::support::load::stop;
+use crate::support::scene::{Ground, PATIENCE, Scene};
 use crate::support::{Answer, Record};
 
 crate::on_both!(the_loser_of_a_race_waits_and_then_settles_as_duplicate);

@@ -46,12 +46,7 @@ impl Driver {
 
     /// The next thing the log says.
     pub fn next(&mut self) -> Intake {
-        let next = async { tokio::time::timeout(HANGS, self.intake.recv()).await };
-        let said = self.runtime.block_on(next).expect("the log says something").expect("the log runs");
-        if let Intake::Assigned(assigned) = &said {
-            self.windows.extend(assigned.iter().map(|one| (one.partition.clone(), Arc::clone(&one.window))));
-        }
-        said
+        self.next_within(HANGS).expect("the log says something")
     }
 
     /// Reads on until `wanted` is found; drops everything else.
@@ -86,6 +81,16 @@ impl Driver {
         let assigned = self.assigned(count);
         self.say(LogCommand::Begin(assigned.iter().map(|one| one.partition.clone()).collect()));
         assigned
+    }
+
+    /// What the log says within `patience`, if anything.
+    fn next_within(&mut self, patience: Duration) -> Option<Intake> {
+        let next = async { tokio::time::timeout(patience, self.intake.recv()).await };
+        let said = self.runtime.block_on(next).ok()?.expect("the log runs");
+        if let Intake::Assigned(assigned) = &said {
+            self.windows.extend(assigned.iter().map(|one| (one.partition.clone(), Arc::clone(&one.window))));
+        }
+        Some(said)
     }
 
     pub fn revoking(&mut self) -> Vec<TopicPartition> {
@@ -161,6 +166,34 @@ impl Driver {
         self.until(|said| matches!(said, Intake::Left).then_some(()));
         self.thread.join().expect("the thread ends in order");
     }
+}
+
+/// Lets the members of a group rebalance, as often as the brokers like, until each has as many partitions as `shares`
+/// says: whatever is wanted back is released at once, whatever comes is begun. Says what each has, sorted.
+///
+/// `had` is what each has at the beginning.
+pub fn share(members: &mut [&mut Driver], had: Vec<Vec<Assigned>>, shares: &[usize]) -> Vec<Vec<Assigned>> {
+    let mut owned = had;
+    let end = std::time::Instant::now() + HANGS;
+    while owned.iter().map(Vec::len).ne(shares.iter().copied()) {
+        assert!(std::time::Instant::now() < end, "the group never came to rest: {owned:?}");
+        for (member, owned) in members.iter_mut().zip(&mut owned) {
+            match member.next_within(Duration::from_millis(50)) {
+                Some(Intake::Assigned(assigned)) => {
+                    member.say(LogCommand::Begin(assigned.iter().map(|one| one.partition.clone()).collect()));
+                    owned.extend(assigned);
+                }
+                Some(Intake::Revoking(partitions)) => {
+                    owned.retain(|one| !partitions.contains(&one.partition));
+                    member.say(LogCommand::Release(partitions));
+                }
+                Some(Intake::Lost(partitions)) => owned.retain(|one| !partitions.contains(&one.partition)),
+                Some(_) | None => {}
+            }
+        }
+    }
+    owned.iter_mut().for_each(|owned| owned.sort_by(|a, b| a.partition.cmp(&b.partition)));
+    owned
 }
 
 /// The offsets of one partition's records, in the order they came.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 
-use crate::support::{self, Audit, Ledger, Produced, Producer, Record, Redis, Sidecar, topics};
+use super::sidecar::Metrics;
+use super::{Audit, Kafka, Ledger, Produced, Producer, Record, Redis, Sidecar, topics};
 
 /// Bound of every wait in these tests: far above what any of them takes on a slow machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -25,10 +26,10 @@ pub enum Ground {
 macro_rules! on_both {
     ($($scenario:ident),+ $(,)?) => {
         mod on_kafka {
-            $(#[test] fn $scenario() { super::$scenario($crate::scene::Ground::Real); })+
+            $(#[test] fn $scenario() { super::$scenario($crate::support::scene::Ground::Real); })+
         }
         mod on_mock_cluster {
-            $(#[test] fn $scenario() { super::$scenario($crate::scene::Ground::Mock); })+
+            $(#[test] fn $scenario() { super::$scenario($crate::support::scene::Ground::Mock); })+
         }
     };
 }
@@ -36,7 +37,8 @@ macro_rules! on_both {
 /// One topic, one group, one app.
 pub struct Scene {
     pub bootstrap: String,
-    pub redis: &'static Redis,
+    /// `ONCE_REDIS_URL`.
+    pub redis_url: String,
     pub topic: String,
     pub group: String,
     pub ledger: Ledger,
@@ -46,22 +48,27 @@ pub struct Scene {
 impl Scene {
     /// `None`: Kafka or Redis cannot be had, and the skip is on record.
     pub fn new(ground: Ground, name: &str, partitions: i32) -> Option<Self> {
-        let redis = support::redis()?;
+        let redis = super::redis()?;
+        if ground == Ground::Real {
+            return Some(Self::on(super::kafka()?, redis, name, partitions));
+        }
         let topic = unique(name);
-        let (bootstrap, mock) = match ground {
-            Ground::Real => {
-                let kafka = support::kafka()?;
-                kafka.create_topic(&topic, partitions, &[]).expect("a topic");
-                (kafka.bootstrap(), None)
-            }
-            Ground::Mock => {
-                let mock = MockCluster::new(1).expect("a mock cluster");
-                mock.create_topic(&topic, partitions, 1).expect("a topic");
-                (mock.bootstrap_servers(), Some(mock))
-            }
-        };
+        let mock = MockCluster::new(1).expect("a mock cluster");
+        mock.create_topic(&topic, partitions, 1).expect("a topic");
+        let scene = Self::of(mock.bootstrap_servers(), redis.url(), topic);
+        Some(Self { _mock: Some(mock), ..scene })
+    }
+
+    /// A scene on brokers and a server of the test's own.
+    pub fn on(kafka: &Kafka, redis: &Redis, name: &str, partitions: i32) -> Self {
+        let topic = unique(name);
+        kafka.create_topic(&topic, partitions, &[]).expect("a topic");
+        Self::of(kafka.bootstrap(), redis.url(), topic)
+    }
+
+    fn of(bootstrap: String, redis_url: String, topic: String) -> Self {
         let ledger = Ledger::start().expect("an app");
-        Some(Self { bootstrap, redis, group: format!("{topic}-group"), topic, ledger, _mock: mock })
+        Self { bootstrap, redis_url, group: format!("{topic}-group"), topic, ledger, _mock: None }
     }
 
     /// The settings that every sidecar of this scene has.
@@ -70,7 +77,7 @@ impl Scene {
             ("ONCE_KAFKA_BROKERS", self.bootstrap.clone()),
             ("ONCE_KAFKA_TOPICS", self.topic.clone()),
             ("ONCE_KAFKA_GROUP", self.group.clone()),
-            ("ONCE_REDIS_URL", self.redis.url()),
+            ("ONCE_REDIS_URL", self.redis_url.clone()),
             ("ONCE_APP_URL", self.ledger.url("/")),
         ]
     }
@@ -131,7 +138,7 @@ pub fn unique(name: &str) -> String {
 }
 
 /// Asserts that everything adds up in one scrape.
-pub fn assert_books(metrics: &crate::support::sidecar::Metrics) {
+pub fn assert_books(metrics: &Metrics) {
     let received = metrics.sum("kafka_once_records_received_total", &[]);
     let settled = metrics.sum("kafka_once_records_settled_total", &[]);
     let released = metrics.sum("kafka_once_records_released_total", &[]);

@@ -1,0 +1,78 @@
+//! What every fault has in common: a load under way, a time of recovery to measure, and what must hold at the end.
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use crate::support::load::{stop, with_duplicates};
+use crate::support::scene::{Scene, assert_books};
+use crate::support::{Answer, Audit, Produced, Sidecar};
+
+/// A lease and a group session as short as is allowed, so that a crash is seen soon.
+pub const QUICK: [(&str, &str); 4] = [
+    ("ONCE_LEASE", "3s"),
+    ("ONCE_APP_TIMEOUT", "2s"),
+    ("ONCE_KAFKA_PROPERTY_SESSION_TIMEOUT_MS", "6000"),
+    ("ONCE_KAFKA_PROPERTY_HEARTBEAT_INTERVAL_MS", "500"),
+];
+
+/// Distinct messages of a scenario: `FAULT_MESSAGES`, else 3,000.
+pub fn messages() -> usize {
+    std::env::var("FAULT_MESSAGES").ok().and_then(|text| text.parse().ok()).unwrap_or(3_000)
+}
+
+/// A scene under load.
+pub struct Trial {
+    pub scene: Scene,
+    pub produced: Vec<Produced>,
+    pub distinct: usize,
+}
+
+impl Trial {
+    /// Produces distinct messages with one duplicate for every nine, for an app that takes 5 ms for each.
+    pub fn begin(scene: Scene, partitions: usize) -> Self {
+        scene.ledger.behave(|_| async {
+            tokio::time::sleep(Duration::from_millis(5)).await; // the app's work
+            Answer::status(200)
+        });
+        let distinct = messages();
+        let produced = scene.produce(&with_duplicates(&scene.topic, distinct, partitions));
+        Self { scene, produced, distinct }
+    }
+
+    /// Waits until the app has applied this part of the distinct messages: the fault strikes under load.
+    pub fn await_part(&self, part: usize, of: usize) {
+        self.scene.await_applied(self.distinct * part / of);
+    }
+
+    /// How many effects the app has applied.
+    pub fn applied(&self) -> usize {
+        self.scene.ledger.with(|records| records.effects.len())
+    }
+
+    /// Waits for the first effect after `applied`, and records how long that took since `fault_ended`.
+    pub fn recovered(&self, fault: &str, fault_ended: Instant, applied: usize) {
+        self.scene.await_applied(applied + 1);
+        record_recovery(fault, fault_ended.elapsed());
+    }
+
+    /// Waits until everything is applied and committed, checks the books of every sidecar, ends them in order,
+    /// and gives back what the auditor found.
+    pub fn end(&self, sidecars: &[&Sidecar]) -> Audit {
+        self.scene.await_applied(self.distinct);
+        self.scene.await_committed();
+        for sidecar in sidecars {
+            assert_books(&sidecar.metrics().expect("a scrape"));
+            stop(sidecar);
+        }
+        self.scene.audit(&self.produced)
+    }
+}
+
+/// Adds a line to the file named by `RECOVERIES`, which `make soak` sums up at its end.
+fn record_recovery(fault: &str, took: Duration) {
+    eprintln!("recovered from {fault} in {:.1} s", took.as_secs_f64());
+    let Some(path) = std::env::var_os("RECOVERIES") else { return };
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    let written = file.and_then(|mut file| writeln!(file, "{fault}\t{:.3}", took.as_secs_f64()));
+    written.expect("recording a recovery");
+}

@@ -1,0 +1,37 @@
+//! The load that scenarios run under, and the clean end of a sidecar.
+
+use super::scene::PATIENCE;
+use super::{Record, Sidecar};
+
+/// Distinct messages with keys, and one duplicate for every nine of them: right behind in the same partition (so within
+/// one fetch), later in the same partition, or in another partition.
+pub fn with_duplicates(topic: &str, distinct: usize, partitions: usize) -> Vec<Record> {
+    let record = |number| numbered(topic, number, partitions);
+    let mut records = Vec::new();
+    for number in 0..distinct {
+        records.push(record(number));
+        if number % 9 == 8 {
+            records.push(match number % 27 {
+                8 => record(number),
+                17 => record(number.saturating_sub(500)),
+                _ => record(number).partition(i32::try_from((number + 1) % partitions).unwrap()),
+            });
+        }
+    }
+    records
+}
+
+/// One message of its own ID, with a key.
+pub fn numbered(topic: &str, number: usize, partitions: usize) -> Record {
+    let partition = i32::try_from(number % partitions).expect("a partition");
+    Record::new(topic, format!("value {number}"))
+        .id(format!("id-{number}"))
+        .key(format!("key-{}", number % 997))
+        .partition(partition)
+}
+
+/// Asks for a clean end and expects one.
+pub fn stop(sidecar: &Sidecar) {
+    sidecar.sigterm();
+    assert_eq!(sidecar.wait_exit(PATIENCE), Some(0), "{}", sidecar.tail());
+}
