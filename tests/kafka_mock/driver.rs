@@ -192,7 +192,9 @@ pub fn share(members: &mut [&mut Driver], had: Vec<Vec<Assigned>>, shares: &[usi
             }
         }
     }
-    owned.iter_mut().for_each(|owned| owned.sort_by(|a, b| a.partition.cmp(&b.partition)));
+    for owned in &mut owned {
+        owned.sort_by(|a, b| a.partition.cmp(&b.partition));
+    }
     owned
 }
 

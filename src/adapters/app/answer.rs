@@ -1,35 +1,31 @@
-//! What an answer says: status, `Once-Verdict`, `Retry-After`, and how long the app keeps a connection.
+//! The words of an answer: status, `Once-Verdict`, `Retry-After`, and how long the app keeps a connection.
 
 use std::time::{Duration, SystemTime};
 
-use hyper::header::{HeaderMap, HeaderName, RETRY_AFTER};
-use hyper::http::response::Parts;
+use httparse::Header;
 
 use crate::domain::verdict::{Answer, Overrule};
 
-const ONCE_VERDICT: HeaderName = HeaderName::from_static("once-verdict");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-
 /// A whole answer in the words of the domain. `now` is what a date in `Retry-After` is measured from.
-pub(super) fn translate(head: &Parts, now: impl FnOnce() -> SystemTime) -> Answer {
+pub(super) fn translate(status: u16, headers: &[Header<'_>], now: impl FnOnce() -> SystemTime) -> Answer {
     Answer::Status {
-        code: head.status.as_u16(),
-        overrule: overrule(&head.headers),
-        retry_after: text(&head.headers, &RETRY_AFTER).and_then(|text| retry_after(text, now)),
+        code: status,
+        overrule: overrule(headers),
+        retry_after: text(headers, "retry-after").and_then(|text| retry_after(text, now)),
     }
 }
 
 /// One of its three words; two headers that differ say nothing.
-fn overrule(headers: &HeaderMap) -> Option<Overrule> {
-    let mut values = headers.get_all(ONCE_VERDICT).iter();
+fn overrule(headers: &[Header<'_>]) -> Option<Overrule> {
+    let mut values = named(headers, "once-verdict");
     let first = values.next()?;
     if values.any(|other| other != first) {
         return None;
     }
-    match first.to_str().ok()?.trim() {
-        "accepted" => Some(Overrule::Accepted),
-        "refused" => Some(Overrule::Refused),
-        "failed" => Some(Overrule::Failed),
+    match first.trim_ascii() {
+        b"accepted" => Some(Overrule::Accepted),
+        b"refused" => Some(Overrule::Refused),
+        b"failed" => Some(Overrule::Failed),
         _ => None,
     }
 }
@@ -45,8 +41,8 @@ fn retry_after(text: &str, now: impl FnOnce() -> SystemTime) -> Option<Duration>
 
 /// For how long an idle connection may be used again when the app names its own limit (`Keep-Alive: timeout=5`): four
 /// fifths of that, so that we never write into a connection that is just being closed.
-pub(super) fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = text(headers, &KEEP_ALIVE)?
+pub(super) fn keep_alive(headers: &[Header<'_>]) -> Option<Duration> {
+    let seconds = text(headers, "keep-alive")?
         .split(',')
         .filter_map(|parameter| parameter.split_once('='))
         .find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"))
@@ -54,8 +50,13 @@ pub(super) fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(u64::from(seconds)) * 4 / 5)
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok().map(str::trim)
+/// The first value of a name, without the space around it.
+fn text<'a>(headers: &'a [Header<'a>], name: &'a str) -> Option<&'a str> {
+    std::str::from_utf8(named(headers, name).next()?).ok().map(str::trim)
+}
+
+fn named<'a>(headers: &'a [Header<'a>], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
 }
 
 #[cfg(test)]
@@ -63,12 +64,9 @@ mod tests {
     use super::*;
 
     fn answer(headers: &[(&'static str, &str)]) -> Answer {
-        let mut response = hyper::Response::new(());
-        for (name, value) in headers {
-            response.headers_mut().append(*name, value.parse().unwrap());
-        }
+        let headers: Vec<_> = headers.iter().map(|(name, value)| Header { name, value: value.as_bytes() }).collect();
         // 1994-11-06T08:49:37Z, the date of RFC 9110's examples.
-        translate(&response.into_parts().0, || SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777))
+        translate(200, &headers, || SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777))
     }
 
     #[test]
@@ -116,7 +114,7 @@ mod tests {
             ("timeout=x", None),
             ("max=3", None),
         ] {
-            let headers = HeaderMap::from_iter([(KEEP_ALIVE, value.parse().unwrap())]);
+            let headers = [Header { name: "Keep-Alive", value: value.as_bytes() }];
             assert_eq!(keep_alive(&headers), expected.map(Duration::from_millis), "{value:?}");
         }
     }

@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use hyper::{Request, StatusCode};
 use tokio::time::timeout;
 
 use super::Inner;
-use super::connection::{Connection, Exchange, describe};
+use super::connection::{Connection, Exchange, Message, describe};
 use super::contract::question;
-use super::payload::Payload;
-use super::target::{Target, Transport};
+use super::target::Target;
 use crate::domain::identity::WireId;
 use crate::ports::Lookup;
 
@@ -23,8 +21,8 @@ pub(super) async fn ready(app: &Inner) -> Result<(), String> {
         let Some(target) = &app.ready else {
             return app.dialer.knock(&app.contract.target().transport).await.map_err(|error| describe(&error));
         };
-        let status = get(app, &target.transport, question(target, target.uri("", None)?)).await?;
-        if status.is_success() { Ok(()) } else { Err(format!("readiness answered {}", status.as_u16())) }
+        let status = get(app, target, &target.path("", None)?).await?;
+        if (200..300).contains(&status) { Ok(()) } else { Err(format!("readiness answered {status}")) }
     };
     timeout(bound, asking).await.unwrap_or_else(|_| Err(format!("readiness gave no answer within {bound:?}")))
 }
@@ -33,23 +31,24 @@ pub(super) async fn ready(app: &Inner) -> Result<(), String> {
 pub(super) async fn look_up(app: &Inner, topic: &str, id: &WireId) -> Lookup {
     let Some(target) = &app.lookup else { return Lookup::Unclear("no lookup url is set".to_owned()) };
     match timeout(app.timeout, lookup_status(app, target, topic, id)).await {
-        Ok(Ok(StatusCode::OK | StatusCode::NO_CONTENT)) => Lookup::Applied,
-        Ok(Ok(StatusCode::NOT_FOUND)) => Lookup::NotApplied,
-        Ok(Ok(status)) => Lookup::Unclear(format!("lookup answered {}", status.as_u16())),
+        Ok(Ok(200 | 204)) => Lookup::Applied,
+        Ok(Ok(404)) => Lookup::NotApplied,
+        Ok(Ok(status)) => Lookup::Unclear(format!("lookup answered {status}")),
         Ok(Err(why)) => Lookup::Unclear(why),
         Err(_) => Lookup::Unclear(format!("lookup gave no answer within {:?}", app.timeout)),
     }
 }
 
-async fn lookup_status(app: &Inner, target: &Target, topic: &str, id: &WireId) -> Result<StatusCode, String> {
-    get(app, &target.transport, question(target, target.uri(topic, Some(id))?)).await
+async fn lookup_status(app: &Inner, target: &Target, topic: &str, id: &WireId) -> Result<u16, String> {
+    get(app, target, &target.path(topic, Some(id))?).await
 }
 
 /// One `GET` on a connection of its own; whoever calls bounds it.
-async fn get(app: &Inner, transport: &Transport, request: Request<Payload>) -> Result<StatusCode, String> {
-    let connection = Connection::open(&app.dialer, transport).await?;
-    match connection.exchange(request).await {
+async fn get(app: &Inner, target: &Target, path: &str) -> Result<u16, String> {
+    let connection = Connection::open(&app.dialer, &target.transport).await?;
+    let head = question(target, path);
+    match connection.exchange(Message { head: &head, body: &[] }, app.clock).await {
         Exchange::Answered(head, _) => Ok(head.status),
-        Exchange::Unsent(_, why) | Exchange::Broken(why) => Err(why),
+        Exchange::Unsent(why) | Exchange::Broken(why) => Err(why),
     }
 }

@@ -1,23 +1,24 @@
 //! One HTTP/1.1 connection and one exchange on it.
 //!
-//! hyper's driver of a connection is polled beside the wait for its answer, by the same future: no task, no channel
-//! between tasks, and dropping that future closes the connection. A connection goes through an exchange by value: it
-//! comes back only when the exchange ended well, so a half-done one can never be used again.
+//! Written by hand, because HTTP is what a sidecar spends most of its time on: a request is one vectored write of a head
+//! that was built in place and of the record's value where it lies in memory. The syntax of answers is `httparse`'s.
+//!
+//! Reading and writing are polled by one future: no task, and dropping that future closes the connection. A connection
+//! goes through an exchange by value: it comes back only when the exchange ended well, so a half-done one can never be
+//! used again.
 
-use std::future::{Future, poll_fn};
+use std::future::{Future as _, poll_fn};
+use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime};
 
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper::http::response::Parts;
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
+use bytes::{Buf as _, BytesMut};
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use tokio::time::Instant;
 
-use super::payload::Payload;
+use super::body::Body;
+use super::head::{Head, Parsed, parse};
 use super::stream::{Dialer, Stream};
 use super::target::Transport;
 
@@ -27,22 +28,38 @@ pub(super) const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// How large the head of an answer may be.
 const MAX_ANSWER_HEAD_BYTES: usize = 64 * 1024;
 
+/// How many interim answers (1xx) may come before the final one.
+const MAX_INTERIM_ANSWERS: u32 = 16;
+
+/// Room for the next read; an usual answer fits.
+const READ: usize = 2 * 1024;
+
 /// A connection idle for longer lets the runtime look at its socket first, so that a close is seen before we write.
 const LOOK_AFTER: Duration = Duration::from_millis(5);
 
 /// An open connection without an exchange on it.
 pub(super) struct Connection {
-    sender: http1::SendRequest<Payload>,
-    driver: Driver,
+    stream: Stream,
+    /// What was read and not used yet.
+    input: BytesMut,
     used: Instant,
+}
+
+/// A request as it goes over the wire.
+#[derive(Clone, Copy)]
+pub(super) struct Message<'a> {
+    /// Request line, header lines and the empty line behind them.
+    pub(super) head: &'a [u8],
+    /// As long as the head's `content-length` says.
+    pub(super) body: &'a [u8],
 }
 
 /// How an exchange ended.
 pub(super) enum Exchange {
     /// A whole answer came, or as much of its body as we read. The connection, where it can be used again.
-    Answered(Box<Parts>, Option<Connection>),
-    /// Not one byte of the request was written: here it is again. The text says why.
-    Unsent(Box<Request<Payload>>, String),
+    Answered(Box<Head>, Option<Connection>),
+    /// Not one byte of the request was written. The text says why.
+    Unsent(String),
     /// Something may have been written, and no whole answer came. The text says why.
     Broken(String),
 }
@@ -51,19 +68,11 @@ impl Connection {
     /// Connects. Nothing of a request is sent.
     pub(super) async fn open(dialer: &Dialer, transport: &Transport) -> Result<Self, String> {
         let stream = dialer.open(transport).await.map_err(|error| describe(&error))?;
-        let (sender, driver) = http1::Builder::new()
-            .max_buf_size(MAX_ANSWER_HEAD_BYTES)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| describe(&error))?;
-        let mut connection = Self { sender, driver: Driver(Some(Box::new(driver))), used: Instant::now() };
-        let Self { sender, driver, .. } = &mut connection;
-        driver.beside(sender.ready()).await.map_err(|error| describe(&error))?;
-        Ok(connection)
+        Ok(Self { stream, input: BytesMut::with_capacity(READ), used: Instant::now() })
     }
 
     /// The connection again, unless it was idle for `limit`. If the app has closed it, the exchange will see that
-    /// before it writes, and give the request back.
+    /// before it writes.
     pub(super) async fn not_too_old(self, limit: Duration) -> Option<Self> {
         let idle = self.used.elapsed();
         if idle >= limit {
@@ -75,86 +84,165 @@ impl Connection {
         Some(self)
     }
 
-    /// Sends a request and reads its answer.
-    pub(super) async fn exchange(mut self, request: Request<Payload>) -> Exchange {
-        let response = match self.driver.beside(self.sender.try_send_request(request)).await {
-            Ok(response) => response,
-            Err(mut error) => {
-                let why = describe(error.error());
-                return match error.take_message() {
-                    Some(request) => Exchange::Unsent(Box::new(request), why),
-                    None => Exchange::Broken(why),
-                };
-            }
-        };
-        let (head, body) = response.into_parts();
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Exchange::Broken("the answer switches protocols".to_owned());
+    /// Sends a request and reads its answer. `now` is what a date in `Retry-After` is measured from.
+    pub(super) async fn exchange(mut self, message: Message<'_>, now: fn() -> SystemTime) -> Exchange {
+        if let Some(why) = poll_fn(|cx| Poll::Ready(self.is_over(cx))).await {
+            return Exchange::Unsent(why);
         }
-        match self.driver.read(body).await {
-            Ok(Whole(false)) => Exchange::Answered(Box::new(head), None),
-            Ok(Whole(true)) => Exchange::Answered(Box::new(head), self.reusable().await),
-            Err(why) => Exchange::Broken(why),
+        let (mut writing, mut interim) = (Writing::new(message), 0);
+        let head = match poll_fn(|cx| self.poll_head(cx, &mut writing, &mut interim, now)).await {
+            Ok(head) => head,
+            Err(why) if writing.begun => return Exchange::Broken(why),
+            Err(why) => return Exchange::Unsent(why),
+        };
+        let mut body = Body::new(head.framing);
+        match poll_fn(|cx| self.poll_body(cx, &mut writing, &mut body)).await {
+            Ok(()) => {}
+            Err(why) => return Exchange::Broken(why),
+        }
+        // One that was answered before it had been read, or brings bytes that nobody asked for, is no good any more.
+        let reusable = head.persistent && body.is_done() && writing.is_done() && self.input.is_empty();
+        self.used = Instant::now();
+        Exchange::Answered(head, reusable.then_some(self))
+    }
+
+    /// Why nothing can be sent on it any more: the app has closed it, or has said something that nobody asked for.
+    fn is_over(&mut self, cx: &mut Context<'_>) -> Option<String> {
+        match self.poll_read(cx) {
+            Poll::Pending => None,
+            Poll::Ready(Ok(0)) => Some("the app closed the connection".to_owned()),
+            Poll::Ready(Ok(_)) => Some("the app sent bytes that nobody asked for".to_owned()),
+            Poll::Ready(Err(error)) => Some(describe(&error)),
         }
     }
 
-    /// The connection, unless the app closes it or has answered before it had read the whole request.
-    async fn reusable(mut self) -> Option<Self> {
-        let Self { sender, driver, .. } = &mut self;
-        let ready = sender.is_ready() || driver.now(sender.ready()).await.is_some_and(|ready| ready.is_ok());
-        self.used = Instant::now();
-        ready.then_some(self)
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        writing: &mut Writing<'_>,
+        interim: &mut u32,
+        now: fn() -> SystemTime,
+    ) -> Poll<Result<Box<Head>, String>> {
+        writing.poll(&mut self.stream, cx);
+        if let (Some(why), false) = (&writing.failed, writing.begun) {
+            return Poll::Ready(Err(why.clone()));
+        }
+        loop {
+            let read = ready!(self.poll_read(cx));
+            if let Some(why) = ended(read, writing) {
+                return Poll::Ready(Err(why));
+            }
+            while !self.input.is_empty() {
+                match parse(&self.input, now) {
+                    Ok(Parsed::Final(head, length)) => {
+                        self.input.advance(length);
+                        return Poll::Ready(Ok(head));
+                    }
+                    Ok(Parsed::Interim(length)) => {
+                        self.input.advance(length);
+                        *interim += 1;
+                        if *interim > MAX_INTERIM_ANSWERS {
+                            return Poll::Ready(Err("too many interim answers".to_owned()));
+                        }
+                    }
+                    Ok(Parsed::Partial) if self.input.len() < MAX_ANSWER_HEAD_BYTES => break,
+                    Ok(Parsed::Partial) => return Poll::Ready(Err("the answer's head is too large".to_owned())),
+                    Err(why) => return Poll::Ready(Err(why)),
+                }
+            }
+        }
+    }
+
+    /// Ready at the end of the body, or when more of it has come than is read.
+    fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        writing: &mut Writing<'_>,
+        body: &mut Body,
+    ) -> Poll<Result<(), String>> {
+        writing.poll(&mut self.stream, cx);
+        loop {
+            body.take(&mut self.input)?;
+            if body.is_done() || body.taken() > MAX_ANSWER_BYTES {
+                return Poll::Ready(Ok(()));
+            }
+            match ready!(self.poll_read(cx)) {
+                Ok(0) if body.may_end() => return Poll::Ready(Ok(())),
+                read => {
+                    if let Some(why) = ended(read, writing) {
+                        return Poll::Ready(Err(why));
+                    }
+                }
+            }
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.input.reserve(READ);
+        pin!(self.stream.read_buf(&mut self.input)).poll(cx)
     }
 }
 
-/// Whether the whole body was read.
-struct Whole(bool);
+/// Why no more of an answer will come, if that is so.
+fn ended(read: io::Result<usize>, writing: &Writing<'_>) -> Option<String> {
+    let why = match read {
+        Ok(0) => "the connection was closed before the whole answer had come".to_owned(),
+        Ok(_) => return None,
+        Err(error) => describe(&error),
+    };
+    Some(writing.failed.clone().unwrap_or(why))
+}
 
-/// hyper's end of the connection. It is dropped as soon as it has ended, which ends whatever waits for it.
-struct Driver(Option<Box<http1::Connection<TokioIo<Stream>, Payload>>>);
+/// What of a request is still to be written.
+struct Writing<'a> {
+    head: &'a [u8],
+    body: &'a [u8],
+    flushed: bool,
+    /// Some of it may have reached the app.
+    begun: bool,
+    /// Why no more can be written. What the app has said before that is still read.
+    failed: Option<String>,
+}
 
-impl Driver {
-    fn poll(&mut self, cx: &mut Context<'_>) {
-        // How it ended is told to whoever waits for an answer; nobody else needs to know.
-        if let Some(connection) = &mut self.0
-            && Pin::new(connection).poll(cx).is_ready()
-        {
-            self.0 = None;
+impl<'a> Writing<'a> {
+    fn new(message: Message<'a>) -> Self {
+        let Message { head, body } = message;
+        Self { head, body, flushed: false, begun: false, failed: None }
+    }
+
+    fn is_done(&self) -> bool {
+        self.flushed
+    }
+
+    /// Writes as much as the connection takes now.
+    fn poll(&mut self, stream: &mut Stream, cx: &mut Context<'_>) {
+        while !self.flushed && self.failed.is_none() {
+            match self.poll_once(stream, cx) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => self.failed = Some(describe(&error)),
+            }
         }
     }
 
-    /// Waits for something that only the driver can bring about.
-    async fn beside<T>(&mut self, wait: impl Future<Output = T>) -> T {
-        let mut wait = pin!(wait);
-        poll_fn(|cx| {
-            self.poll(cx);
-            wait.as_mut().poll(cx)
-        })
-        .await
-    }
-
-    /// What becomes of `wait` without waiting.
-    async fn now<T>(&mut self, wait: impl Future<Output = T>) -> Option<T> {
-        let mut wait = pin!(wait);
-        poll_fn(|cx| {
-            self.poll(cx);
-            Poll::Ready(match wait.as_mut().poll(cx) {
-                Poll::Ready(done) => Some(done),
-                Poll::Pending => None,
-            })
-        })
-        .await
-    }
-
-    async fn read(&mut self, mut body: Incoming) -> Result<Whole, String> {
-        let mut left = MAX_ANSWER_BYTES;
-        while let Some(frame) = self.beside(body.frame()).await {
-            let frame = frame.map_err(|error| describe(&error))?;
-            let size = frame.data_ref().map_or(0, bytes::Bytes::len);
-            let Some(rest) = left.checked_sub(size) else { return Ok(Whole(false)) };
-            left = rest;
+    fn poll_once(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut to = Pin::new(&mut *stream);
+        if self.head.is_empty() && self.body.is_empty() {
+            ready!(to.poll_flush(cx))?;
+            self.flushed = true;
+            return Poll::Ready(Ok(()));
         }
-        Ok(Whole(true))
+        self.begun |= to.buffers();
+        let parts = [IoSlice::new(self.head), IoSlice::new(self.body)];
+        let count = ready!(to.as_mut().poll_write_vectored(cx, &parts))?;
+        if count == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.begun = true;
+        let of_head = count.min(self.head.len());
+        self.head = &self.head[of_head..];
+        self.body = &self.body[count - of_head..];
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::answer;
-use super::connection::{Connection, Exchange};
+use super::connection::{Connection, Exchange, Message};
 use super::{Inner, far_away};
 use crate::domain::verdict::Answer;
 use crate::ports::{AppLine, Request};
@@ -17,10 +16,15 @@ const HEAD_TOO_LARGE: u16 = 431;
 /// How many connections one request may see: a second one only when nothing was written on the first.
 const MAX_CONNECTIONS: u32 = 2;
 
+/// How much room for a head is kept between requests.
+const USUAL_HEAD: usize = 2 * 1024;
+
 /// One connection to the app, opened when it is first used.
 pub struct HttpLine {
     app: Arc<Inner>,
     idle: Option<Idle>,
+    /// The head of the request under way, written anew for each.
+    head: Vec<u8>,
 }
 
 /// A connection between two requests, and for how long it may stay there.
@@ -31,45 +35,45 @@ struct Idle {
 
 impl HttpLine {
     pub(super) fn new(app: Arc<Inner>) -> Self {
-        Self { app, idle: None }
+        Self { app, idle: None, head: Vec::new() }
     }
 
-    /// The idle connection unless it is too old, else a new one. Taken out of the line: whoever drops it closes it.
-    async fn connection(&mut self) -> Result<Connection, String> {
-        if let Some(Idle { connection, limit }) = self.idle.take()
-            && let Some(connection) = connection.not_too_old(limit).await
-        {
-            return Ok(connection);
-        }
-        let deadline = far_away(self.app.connect_timeout);
+    /// The idle connection unless it is too old. Taken out of the line: whoever drops it closes it.
+    async fn idle(&mut self) -> Option<Connection> {
+        let Idle { connection, limit } = self.idle.take()?;
+        connection.not_too_old(limit).await
+    }
+
+    async fn open(&self, deadline: Instant) -> Result<Connection, String> {
+        let bound = self.app.connect_timeout;
         let opening = Connection::open(&self.app.dialer, &self.app.contract.target().transport);
-        timeout_at(deadline, opening)
-            .await
-            .unwrap_or_else(|_| Err(format!("no connection within {:?}", self.app.connect_timeout)))
+        let opened = timeout_at(deadline.min(far_away(bound)), opening).await;
+        opened.unwrap_or_else(|_| Err(format!("no connection within {bound:?}")))
     }
 
-    async fn attempt(&mut self, request: &Request, deadline: Instant) -> Answer {
-        let mut message = match self.app.contract.request(request) {
-            Ok(message) => message,
-            Err(why) => {
-                tracing::error!(id = %request.id.0, why, "record cannot be sent to the app");
-                return Answer::Status { code: HEAD_TOO_LARGE, overrule: None, retry_after: None };
-            }
-        };
+    async fn attempt(&mut self, request: &Request) -> Answer {
+        let deadline = far_away(request.timeout);
+        if let Err(why) = self.app.contract.write(request, &mut self.head) {
+            tracing::error!(id = %request.id.0, why, "record cannot be sent to the app");
+            return Answer::Status { code: HEAD_TOO_LARGE, overrule: None, retry_after: None };
+        }
         let mut closed = String::new();
         for _ in 0..MAX_CONNECTIONS {
-            let connection = match timeout_at(deadline, self.connection()).await {
-                Ok(Ok(connection)) => connection,
-                Ok(Err(why)) => return Answer::NotSent(why),
-                Err(_) => return Answer::NotSent(format!("no connection within {:?}", request.timeout)),
+            let connection = match self.idle().await {
+                Some(connection) => connection,
+                None => match self.open(deadline).await {
+                    Ok(connection) => connection,
+                    Err(why) => return Answer::NotSent(why),
+                },
             };
-            match timeout_at(deadline, connection.exchange(message)).await {
+            let message = Message { head: &self.head, body: request.record.value().unwrap_or_default() };
+            match timeout_at(deadline, connection.exchange(message, self.app.clock)).await {
                 Ok(Exchange::Answered(head, connection)) => {
-                    let limit = answer::keep_alive(&head.headers).unwrap_or(Duration::MAX).min(self.app.idle_limit);
+                    let limit = head.keep_alive.unwrap_or(Duration::MAX).min(self.app.idle_limit);
                     self.idle = connection.map(|connection| Idle { connection, limit });
-                    return answer::translate(&head, self.app.clock);
+                    return head.answer;
                 }
-                Ok(Exchange::Unsent(unsent, why)) => (message, closed) = (*unsent, why),
+                Ok(Exchange::Unsent(why)) => closed = why,
                 Ok(Exchange::Broken(why)) => return Answer::NoAnswer(why),
                 Err(_) => return Answer::NoAnswer(format!("no answer within {:?}", request.timeout)),
             }
@@ -80,6 +84,10 @@ impl HttpLine {
 
 impl AppLine for HttpLine {
     async fn deliver(&mut self, request: &Request) -> Answer {
-        self.attempt(request, far_away(request.timeout)).await
+        let answer = self.attempt(request).await;
+        if self.head.capacity() > USUAL_HEAD {
+            self.head = Vec::new(); // one large head does not stay in memory on each line
+        }
+        answer
     }
 }

@@ -1,15 +1,16 @@
 //! The app beside us, over HTTP/1.1: no redirects, no proxies, no retries of a request that may have been written.
 //!
-//! `contract` says what a request looks like, `line` sends one after another over one kept-alive `connection`, `answer`
-//! reads what came back, `ask` asks for readiness and lookups. Whether an answer is a success is not decided here.
+//! `contract` says what a request looks like, `line` sends one after another over one kept-alive `connection`, `head`,
+//! `body` and `answer` read what came back, `ask` asks for readiness and lookups. Whether an answer is a success is not decided here.
 
 mod answer;
 mod ask;
+mod body;
 mod connection;
 mod contract;
 mod encoding;
+mod head;
 mod line;
-mod payload;
 mod stream;
 mod target;
 

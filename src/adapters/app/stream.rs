@@ -88,6 +88,13 @@ pub(super) enum Stream {
     Unix(UnixStream),
 }
 
+impl Stream {
+    /// Whether bytes may have gone out although writing them failed.
+    pub(super) fn buffers(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+}
+
 /// Calls a method of `AsyncRead` or `AsyncWrite` on whichever stream this is.
 macro_rules! each {
     ($this:expr, $method:ident($($argument:expr),*)) => {
