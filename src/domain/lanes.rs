@@ -1,8 +1,10 @@
 //! Who goes after whom: records of one key (or one partition) one after another, all others side by side.
 
+use std::collections::VecDeque;
 use std::collections::hash_map::{DefaultHasher, Entry};
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::hash::{Hash, Hasher};
+
+use super::hashed::ByHash;
 
 /// What keeps its order (`ONCE_ORDERING`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -62,8 +64,7 @@ pub enum Turn<T> {
 /// All lanes of one process. Bounded by the open records: each stands in one lane at most, and empty lanes disappear.
 #[derive(Clone, Debug)]
 pub struct Lanes<T> {
-    // Fixed hash keys: the simulation replays by seed, and a lane's key is a hash already.
-    lanes: HashMap<LaneKey, Lane<T>, BuildHasherDefault<DefaultHasher>>,
+    lanes: ByHash<LaneKey, Lane<T>>,
 }
 
 /// One lane. A lane of one, by far the most common, allocates nothing of its own.
@@ -77,7 +78,7 @@ struct Lane<T> {
 
 impl<T> Default for Lanes<T> {
     fn default() -> Self {
-        Self { lanes: HashMap::default() }
+        Self { lanes: ByHash::default() }
     }
 }
 

@@ -1,11 +1,12 @@
 //! Every open record of this process, and who waits for whom among those with the same message ID.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::couriers::Courier;
 use super::desk::Asker;
 use crate::domain::claim::IdHash;
+use crate::domain::hashed::ByHash;
 use crate::domain::identity::WireId;
 use crate::domain::lanes::LaneKey;
 use crate::domain::life::Life;
@@ -53,7 +54,7 @@ pub(super) struct Table {
     entries: Vec<(u32, Option<Box<Entry>>)>,
     free: Vec<u32>,
     stamp: u32,
-    twins: HashMap<IdHash, Twins>,
+    twins: ByHash<IdHash, Twins>,
 }
 
 /// The record that works on a message ID, and those behind it.
