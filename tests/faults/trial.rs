@@ -64,15 +64,42 @@ impl Trial {
             assert_books(&sidecar.metrics().expect("a scrape"));
             stop(sidecar);
         }
-        self.scene.audit(&self.produced)
+        self.audit()
+    }
+
+    /// What the auditor finds now, on record for the table of `make soak`: once, at the end of a scenario.
+    pub fn audit(&self) -> Audit {
+        let audit = self.scene.audit(&self.produced);
+        record_audit(&audit, if self.scene.looks_up() { "lookup" } else { "repeat" });
+        audit
     }
 }
 
-/// Adds a line to the file named by `RECOVERIES`, which `make soak` sums up at its end.
+/// Adds a line to the file named by `RECOVERIES`: scenario, fault, seconds.
 fn record_recovery(fault: &str, took: Duration) {
     eprintln!("recovered from {fault} in {:.1} s", took.as_secs_f64());
-    let Some(path) = std::env::var_os("RECOVERIES") else { return };
+    record("RECOVERIES", &format!("{fault}\t{:.3}", took.as_secs_f64()));
+}
+
+/// Adds a line to the file named by `AUDITS`: scenario, mode, effects, lost, repeated outside doubt, repeated in doubt,
+/// out of order, committed past open records.
+fn record_audit(audit: &Audit, mode: &str) {
+    let counts = [
+        audit.effects,
+        audit.lost.len(),
+        audit.repeated.len(),
+        audit.repeated_in_doubt.len(),
+        audit.disorder.len(),
+        audit.passed_open.len(),
+    ];
+    record("AUDITS", &format!("{mode}\t{}", counts.map(|count| count.to_string()).join("\t")));
+}
+
+/// Adds a line, after the running scenario's name, to the file that a variable names: `make soak` sums them up.
+fn record(variable: &str, line: &str) {
+    let Some(path) = std::env::var_os(variable) else { return };
+    let scenario = std::thread::current().name().unwrap_or("unnamed").to_owned();
     let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-    let written = file.and_then(|mut file| writeln!(file, "{fault}\t{:.3}", took.as_secs_f64()));
-    written.expect("recording a recovery");
+    let written = file.and_then(|mut file| file.write_all(format!("{scenario}\t{line}\n").as_bytes()));
+    written.unwrap_or_else(|error| panic!("{variable}: {error}"));
 }

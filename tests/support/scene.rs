@@ -1,6 +1,6 @@
 //! What every scenario needs: a topic of its own, an app that keeps a ledger, sidecars between them, an auditor.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use rdkafka::mocking::MockCluster;
@@ -42,6 +42,7 @@ pub struct Scene {
     pub topic: String,
     pub group: String,
     pub ledger: Ledger,
+    looks_up: AtomicBool,
     _mock: Option<MockCluster<'static, DefaultProducerContext>>,
 }
 
@@ -68,7 +69,8 @@ impl Scene {
 
     fn of(bootstrap: String, redis_url: String, topic: String) -> Self {
         let ledger = Ledger::start().expect("an app");
-        Self { bootstrap, redis_url, group: format!("{topic}-group"), topic, ledger, _mock: None }
+        let looks_up = AtomicBool::default();
+        Self { bootstrap, redis_url, group: format!("{topic}-group"), topic, ledger, looks_up, _mock: None }
     }
 
     /// The settings that every sidecar of this scene has.
@@ -88,9 +90,15 @@ impl Scene {
         for (name, value) in more {
             settings.retain(|(known, _)| known != name);
             settings.push((name, (*value).to_owned()));
+            self.looks_up.fetch_or((*name, *value) == ("ONCE_IN_DOUBT", "lookup"), Ordering::Relaxed);
         }
         let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
         Sidecar::start(&settings).expect("a sidecar")
+    }
+
+    /// Whether any sidecar of this scene was told to resolve doubt by asking the app.
+    pub fn looks_up(&self) -> bool {
+        self.looks_up.load(Ordering::Relaxed)
     }
 
     /// Produces records, and tells what was produced.
@@ -100,11 +108,16 @@ impl Scene {
         Produced::all(records, &positions)
     }
 
-    /// Waits until the app has applied so many effects.
+    /// Waits until the app has applied so many effects. Patience begins anew with each one.
     pub fn await_applied(&self, effects: usize) {
-        self.ledger
-            .wait_until(PATIENCE, |records| records.effects.len() >= effects)
-            .unwrap_or_else(|error| panic!("{effects} effects: {error}"));
+        loop {
+            let now = self.ledger.with(|records| records.effects.len());
+            if now >= effects {
+                return;
+            }
+            let more = self.ledger.wait_until(PATIENCE, |records| records.effects.len() > now);
+            more.unwrap_or_else(|error| panic!("{effects} effects: {error}"));
+        }
     }
 
     /// Waits until every partition is committed to its end.
