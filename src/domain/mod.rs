@@ -4,6 +4,7 @@
 
 pub mod claim;
 pub mod claim_codec;
+pub mod doubt;
 pub mod history;
 pub mod identity;
 pub mod lanes;
