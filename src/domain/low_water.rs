@@ -11,7 +11,7 @@ pub struct Slot(u64);
 /// One partition's records between low water and the last one taken in.
 ///
 /// Its memory is bounded by the window, that is by `ONCE_MAX_OPEN_RECORDS`: the caller pauses the partition there.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LowWater {
     /// Where the next record is expected at the earliest: behind the last one taken in, or at the start.
     next: NextOffset,
@@ -25,7 +25,7 @@ pub struct LowWater {
     committed: NextOffset,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Taken {
     offset: Offset,
     settled: bool,

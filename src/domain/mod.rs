@@ -5,6 +5,7 @@
 pub mod claim;
 pub mod claim_codec;
 pub mod hashed;
+pub mod doubt;
 pub mod history;
 pub mod identity;
 pub mod lanes;

@@ -18,7 +18,7 @@ const MARGIN: u32 = 10;
 const RETRY: Duration = Duration::from_millis(250);
 
 /// What to ask of the store, or to do, now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Duty {
     /// Make the key of a new session; answer with [`Session::opened`] or [`Session::failed`].
     Open,
@@ -29,7 +29,7 @@ pub enum Duty {
 }
 
 /// The session of this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Session {
     lease: Duration,
     held: Option<Held>,
@@ -37,7 +37,7 @@ pub struct Session {
     not_before: Moment,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Held {
     id: SessionId,
     since: Moment,

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use crate::domain::doubt::Doubt;
 use crate::domain::history::History;
 use crate::domain::low_water::{LowWater, Slot};
-use crate::domain::record::{NextOffset, Offset, TopicPartition};
+use crate::domain::record::{NextOffset, TopicPartition};
 use crate::domain::time::Moment;
 use crate::ports::{Assigned, Window};
 use crate::telemetry::TopicId;
@@ -51,13 +52,8 @@ pub(super) struct Home {
     pub(super) committing: Option<NextOffset>,
     /// Its records that are open in this process.
     pub(super) open: usize,
-    /// Where the log ends, as far as we know.
-    pub(super) end: NextOffset,
-    /// Records below this may have been handled by a past that the store has forgotten, and the history of that past:
-    /// commits carry it until low water has passed them, so that a crash in between hides nothing.
-    pub(super) doubt: Option<(NextOffset, History)>,
-    /// The true end of the log at the loss is not known yet: the next one that is told counts.
-    pub(super) doubt_grows: bool,
+    /// Where its log ends, and which of its records the store may have forgotten.
+    pub(super) doubt: Doubt,
     /// Its bound holds it back.
     pub(super) bound: bool,
     /// The log was told to pause it.
@@ -83,32 +79,12 @@ impl Home {
 
     /// The store has forgotten since it had the history `before`: all that stands in the log now is in doubt.
     pub(super) fn doubt_all(&mut self, before: &History) {
-        let below = self.end.max(self.low_water.taken_to());
-        let (below, before) =
-            self.doubt.take().map_or((below, before.clone()), |(old, oldest)| (below.max(old), oldest));
-        self.doubt = Some((below, before));
+        self.doubt.spread(before, self.low_water.taken_to());
     }
 
-    /// The log ends here now.
-    pub(super) fn ends_at(&mut self, end: NextOffset) {
-        self.end = self.end.max(end);
-        if std::mem::take(&mut self.doubt_grows)
-            && let Some((below, _)) = &mut self.doubt
-        {
-            *below = end.max(*below);
-        }
-    }
-
-    /// Whether the store may have forgotten that a record at this offset was handled.
-    pub(super) fn doubts(&self, offset: Offset) -> bool {
-        self.doubt.as_ref().is_some_and(|(below, _)| below.is_above(offset))
-    }
-
-    /// What stands beside a commit of low water now: the history of the oldest past that still matters.
+    /// What stands beside a commit of low water now.
     pub(super) fn metadata(&mut self, now: &History) -> String {
-        let low_water = self.low_water.position();
-        self.doubt.take_if(|(below, _)| *below <= low_water);
-        self.doubt.as_ref().map_or(now, |(_, before)| before).to_metadata()
+        self.doubt.metadata(now, self.low_water.position())
     }
 }
 
@@ -131,9 +107,7 @@ impl Homes {
             start_after: Moment(0),
             committing: None,
             open: 0,
-            end: assigned.log_end,
-            doubt: None,
-            doubt_grows: false,
+            doubt: Doubt::none(assigned.log_end),
             bound: false,
             paused: false,
         };

@@ -106,7 +106,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         };
         home.open += 1;
         let lane = lane_key(self.limits.ordering, home.topic_index, record.position().partition, record.key());
-        let in_doubt = home.doubts(record.position().offset);
+        let in_doubt = home.doubt.covers(record.position().offset);
         let (id, digest, unfit, detail) = match identity {
             Ok(known) => (Some((known.hash, known.wire)), known.digest, None, String::new()),
             Err(unfit) => (None, Digest([0; 16]), Some(unfit.reason), unfit.detail),
@@ -145,8 +145,8 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
 
     fn log_ends_at(&mut self, partition: &TopicPartition, end: NextOffset) {
         let Some(home) = self.homes.named(partition) else { return };
-        home.ends_at(end);
-        let lag = home.end.0.saturating_sub(home.low_water.position().0);
+        home.doubt.ends_at(end);
+        let lag = home.doubt.end().0.saturating_sub(home.low_water.position().0);
         self.metrics.lag(partition, u64::try_from(lag).unwrap_or(0));
     }
 }

@@ -253,7 +253,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     fn doubt_everything(&mut self, before: &History) {
         for home in self.homes.iter_mut() {
             home.doubt_all(before);
-            home.doubt_grows = true;
+            home.doubt.grow();
         }
         for token in self.table.tokens(|_| true) {
             if let Some(entry) = self.table.get_mut(token) {

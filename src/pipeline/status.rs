@@ -57,7 +57,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
 }
 
 fn lag(home: &Home) -> u64 {
-    u64::try_from(home.end.0.saturating_sub(home.low_water.position().0)).unwrap_or(0)
+    u64::try_from(home.doubt.end().0.saturating_sub(home.low_water.position().0)).unwrap_or(0)
 }
 
 fn partition(home: &Home) -> PartitionStatus {
@@ -66,7 +66,7 @@ fn partition(home: &Home) -> PartitionStatus {
         partition: home.partition.partition,
         committed: Some(home.low_water.committed().0),
         low_water: home.low_water.position().0,
-        end: Some(home.end.0),
+        end: Some(home.doubt.end().0),
         lag: Some(lag(home)),
         open: home.low_water.open() as u64,
     }
