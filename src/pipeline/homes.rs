@@ -56,7 +56,8 @@ pub(super) struct Home {
     /// Records below this may have been handled by a past that the store has forgotten, and the history of that past:
     /// commits carry it until low water has passed them, so that a crash in between hides nothing.
     pub(super) doubt: Option<(NextOffset, History)>,
-    /// The true end of the log at the loss is not known yet: the next one that is told counts.
+    /// The true end of the log at the loss is not known yet: the next one that is told counts, and until then whatever
+    /// is taken in may have stood there.
     pub(super) doubt_grows: bool,
     /// Its bound holds it back.
     pub(super) bound: bool,
@@ -101,13 +102,14 @@ impl Home {
 
     /// Whether the store may have forgotten that a record at this offset was handled.
     pub(super) fn doubts(&self, offset: Offset) -> bool {
-        self.doubt.as_ref().is_some_and(|(below, _)| below.is_above(offset))
+        self.doubt.as_ref().is_some_and(|(below, _)| self.doubt_grows || below.is_above(offset))
     }
 
     /// What stands beside a commit of low water now: the history of the oldest past that still matters.
     pub(super) fn metadata(&mut self, now: &History) -> String {
         let low_water = self.low_water.position();
-        self.doubt.take_if(|(below, _)| *below <= low_water);
+        let grows = self.doubt_grows;
+        self.doubt.take_if(|(below, _)| !grows && *below <= low_water);
         self.doubt.as_ref().map_or(now, |(_, before)| before).to_metadata()
     }
 }
@@ -192,5 +194,38 @@ impl Homes {
             Phase::Starting { .. } | Phase::Running => None,
         });
         deadlines.min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_loss_all_is_in_doubt_until_the_end_of_the_log_is_known() {
+        let history = |digit: &str| History { sentinel: digit.repeat(32), replication: String::new() };
+        let (before, now) = (history("1"), history("2"));
+        let partition = TopicPartition { topic: "orders".into(), partition: 0 };
+        let topic = crate::telemetry::Metrics::new().expect("metrics").topic(&partition.topic);
+        let assigned = Assigned {
+            partition,
+            start: NextOffset(0),
+            committed: None,
+            log_start: NextOffset(0),
+            log_end: NextOffset(0),
+            window: Arc::default(),
+        };
+        let mut homes = Homes::default();
+        let index = homes.add(assigned, topic);
+        let home = homes.get_mut(index).expect("a home");
+        assert!(!home.doubts(Offset(0)));
+        home.doubt_all(&before);
+        home.doubt_grows = true;
+        assert!(home.doubts(Offset(7)), "it may have stood in the log at the loss");
+        assert_eq!(home.metadata(&now), before.to_metadata(), "though low water has passed all that is known");
+        assert!(home.doubts(Offset(7)), "still");
+        home.ends_at(NextOffset(5));
+        assert!(home.doubts(Offset(4)) && !home.doubts(Offset(5)), "now the end is known");
+        assert_eq!(home.metadata(&now), before.to_metadata(), "low water has not passed it");
     }
 }
