@@ -7,6 +7,10 @@ use kafka_once as once;
 #[path = "support/claims_servers.rs"]
 mod servers;
 
+#[path = "support/proxy.rs"]
+#[allow(dead_code)] // other tests need more of it
+mod proxy;
+
 use std::time::Duration;
 
 use claims_conformance::World;
@@ -16,7 +20,8 @@ use once::domain::claim::{ClaimValue, Digest, IdHash, SessionId, Stored};
 use once::domain::claim_codec::encode;
 use once::domain::record::{Offset, Position};
 use once::ports::{ClaimBatch, ClaimCommand, ClaimReply, Claims, StoreError};
-use servers::{BlackHole, Server, certify, cluster};
+use proxy::Proxy;
+use servers::{Server, certify, cluster};
 
 const NAMESPACE: &str = "orders:{eu}";
 const KEEP: Duration = Duration::from_secs(3600);
@@ -302,8 +307,8 @@ async fn a_killed_server_is_away_and_its_successor_is_found() {
 #[tokio::test]
 async fn a_black_holed_connection_is_left_for_a_fresh_one() {
     let server = Server::start(&[]);
-    let hole = BlackHole::before(server.port);
-    let store = start(&single(hole.port));
+    let hole = Proxy::before(server.port);
+    let store = start(&single(hole.port()));
     assert_eq!(until_there(&store, vec![claim(0)]).await.replies, [NEW]);
     hole.swallow();
     let why = store.batch(vec![claim(1)]).await.expect_err("nothing comes back");

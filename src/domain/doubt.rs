@@ -10,7 +10,8 @@ pub struct Doubt {
     /// Records below this may have been handled by a past that the store has forgotten, and the history of that past:
     /// commits carry it until low water has passed them, so that a crash in between hides nothing.
     below: Option<(NextOffset, History)>,
-    /// The true end of the log at the loss is not known yet: the next one that is told counts.
+    /// The true end of the log at the loss is not known yet: the next one that is told counts, and until then whatever
+    /// is taken in may have stood there.
     grows: bool,
 }
 
@@ -52,12 +53,13 @@ impl Doubt {
 
     /// Whether the store may have forgotten that a record at this offset was handled.
     pub fn covers(&self, offset: Offset) -> bool {
-        self.below.as_ref().is_some_and(|(below, _)| below.is_above(offset))
+        self.below.as_ref().is_some_and(|(below, _)| self.grows || below.is_above(offset))
     }
 
     /// What stands beside a commit of this low water: the history of the oldest past that still matters.
     pub fn metadata(&mut self, now: &History, low_water: NextOffset) -> String {
-        self.below.take_if(|(below, _)| *below <= low_water);
+        let grows = self.grows;
+        self.below.take_if(|(below, _)| !grows && *below <= low_water);
         self.below.as_ref().map_or(now, |(_, before)| before).to_metadata()
     }
 }
@@ -102,5 +104,20 @@ mod tests {
         doubt.ends_at(NextOffset(8));
         doubt.ends_at(NextOffset(20));
         assert_eq!((doubt.covers(Offset(7)), doubt.covers(Offset(8)), doubt.end()), (true, false, NextOffset(20)));
+    }
+
+    #[test]
+    fn after_a_loss_all_is_in_doubt_until_the_end_of_the_log_is_known() {
+        let (before, now) = (history("a"), history("b"));
+        let mut doubt = Doubt::none(NextOffset(0));
+        assert!(!doubt.covers(Offset(0)));
+        doubt.spread(&before, NextOffset(0));
+        doubt.grow();
+        assert!(doubt.covers(Offset(7)), "it may have stood in the log at the loss");
+        assert_eq!(doubt.metadata(&now, NextOffset(3)), before.to_metadata(), "low water has passed all that is known");
+        assert!(doubt.covers(Offset(7)), "still");
+        doubt.ends_at(NextOffset(5));
+        assert!(doubt.covers(Offset(4)) && !doubt.covers(Offset(5)), "now the end is known");
+        assert_eq!(doubt.metadata(&now, NextOffset(3)), before.to_metadata(), "low water has not passed it");
     }
 }

@@ -4,8 +4,8 @@
 
 pub mod claim;
 pub mod claim_codec;
-pub mod hashed;
 pub mod doubt;
+pub mod hashed;
 pub mod history;
 pub mod identity;
 pub mod lanes;

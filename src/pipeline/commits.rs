@@ -42,7 +42,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         }
         let Some(history) = self.leases.history.clone() else { return };
         let now = self.now.moment;
-        let (mut begin, mut commits) = (Vec::new(), Vec::new());
+        let (mut begin, mut commits, mut losses) = (Vec::new(), Vec::new(), Vec::new());
         for index in self.homes.indices() {
             let Some(home) = self.homes.get_mut(index) else { continue };
             let Phase::Starting { committing } = home.phase else { continue };
@@ -52,6 +52,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             {
                 home.doubt_all(&before);
                 say_history_differs(&home.partition, extent);
+                losses.push((extent, before));
             }
             if home.start_due {
                 if now >= home.start_after && !committing {
@@ -66,6 +67,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             self.show_pauses(&partition);
             begin.push(partition);
         }
+        losses.iter().for_each(|(extent, before)| self.count_loss(*extent, before));
         if !commits.is_empty() {
             self.tell_log(LogCommand::Commit(commits));
         }

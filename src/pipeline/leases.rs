@@ -1,6 +1,6 @@
 //! The session of this process, the sessions of others, and the store's memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ pub(super) struct Leases {
     current: SessionId,
     others: HashMap<SessionId, Other>,
     pub(super) history: Option<History>,
+    /// Pasts whose loss was counted, the newest last: commits and other partitions may tell of them again.
+    counted: VecDeque<History>,
     asking_history: bool,
     /// A store that is away is not asked again before this.
     ask_again: Moment,
@@ -49,7 +51,16 @@ impl Leases {
     pub(super) fn new(lease: Duration) -> Self {
         let current = SessionId([0; 16]);
         let own = Session::new(lease);
-        Self { own, current, others: HashMap::new(), history: None, asking_history: false, ask_again: Moment(0), lease }
+        Self {
+            own,
+            current,
+            others: HashMap::new(),
+            history: None,
+            counted: VecDeque::new(),
+            asking_history: false,
+            ask_again: Moment(0),
+            lease,
+        }
     }
 
     pub(super) fn current(&self) -> SessionId {
@@ -67,6 +78,9 @@ impl Leases {
 
 /// Between two questions for the history of a store that is away.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Lost pasts remembered at most; one that comes up again beyond is counted again.
+const PASTS: usize = 16;
 
 /// Other sessions remembered at most; beyond, those that nobody asks for are forgotten.
 const OTHERS: usize = 1024;
@@ -246,8 +260,20 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
 
     fn history_lost(&mut self, extent: HistoryExtent, before: &History) {
         tracing::error!(extent = extent.as_str(), "redis has lost memory; what stands in the log now is in doubt");
-        self.metrics.history_lost(extent);
+        self.count_loss(extent, before);
         self.doubt_everything(before);
+    }
+
+    /// Counts a loss once, whether it was seen as it happened or is told by the commits of many partitions.
+    pub(super) fn count_loss(&mut self, extent: HistoryExtent, before: &History) {
+        if self.leases.counted.contains(before) {
+            return;
+        }
+        if self.leases.counted.len() >= PASTS {
+            self.leases.counted.pop_front();
+        }
+        self.leases.counted.push_back(before.clone());
+        self.metrics.history_lost(extent);
     }
 
     fn doubt_everything(&mut self, before: &History) {

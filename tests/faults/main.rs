@@ -5,4 +5,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod redis;
+mod redis_groups;
+mod redis_refusals;
+mod redis_stalls;
+mod store;
 mod trial;

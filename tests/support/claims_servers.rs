@@ -1,11 +1,9 @@
-//! redis-servers of our own for the tests of the claim store, and a proxy that swallows.
+//! redis-servers of our own for the tests of the claim store.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// A server that is not ready by then never will be.
@@ -178,54 +176,4 @@ pub fn cluster(size: usize) -> Vec<Server> {
     let whole = |node: &Server| node.ask::<String>(redis::cmd("CLUSTER").arg("INFO")).contains("cluster_state:ok");
     wait_until(|| nodes.iter().all(whole));
     nodes
-}
-
-/// A proxy before a server. Connections it swallows stay open and silent; new ones work.
-pub struct BlackHole {
-    pub port: u16,
-    alive: Arc<Mutex<Vec<Arc<Mutex<bool>>>>>,
-}
-
-impl BlackHole {
-    /// Forwards a port of its own to `server`.
-    pub fn before(server: u16) -> Self {
-        let port = free_port();
-        let listener = TcpListener::bind(("127.0.0.1", port)).expect("a free port");
-        let alive: Arc<Mutex<Vec<Arc<Mutex<bool>>>>> = Arc::default();
-        let all = Arc::clone(&alive);
-        std::thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                let Ok(upstream) = TcpStream::connect(("127.0.0.1", server)) else { continue };
-                let forwards = Arc::new(Mutex::new(true));
-                all.lock().expect("a lock").push(Arc::clone(&forwards));
-                for (from, to) in [(&client, &upstream), (&upstream, &client)] {
-                    let (from, to) = (from.try_clone().expect("a socket"), to.try_clone().expect("a socket"));
-                    let forwards = Arc::clone(&forwards);
-                    std::thread::spawn(move || pump(from, to, &forwards));
-                }
-            }
-        });
-        Self { port, alive }
-    }
-
-    /// From now on every connection that is open forwards nothing any more.
-    pub fn swallow(&self) {
-        for forwards in self.alive.lock().expect("a lock").iter() {
-            *forwards.lock().expect("a lock") = false;
-        }
-    }
-}
-
-fn pump(mut from: TcpStream, mut to: TcpStream, forwards: &Mutex<bool>) {
-    let mut buffer = [0; 16 * 1024];
-    while let Ok(count @ 1..) = from.read(&mut buffer) {
-        // The lock is held over the write: nothing passes once `swallow` has returned.
-        let forwards = forwards.lock().expect("a lock");
-        if *forwards && to.write_all(&buffer[..count]).is_err() {
-            break;
-        }
-    }
-    if *forwards.lock().expect("a lock") {
-        let _ = to.shutdown(Shutdown::Both);
-    }
 }

@@ -75,33 +75,46 @@ impl Sentinel {
     }
 }
 
-/// A cluster of three primaries without replicas.
+/// A cluster of three primaries, without replicas at first.
 pub struct Cluster {
-    /// Its nodes.
+    /// Its nodes, the primaries first.
     pub nodes: Vec<Redis>,
 }
 
 impl Cluster {
     /// Starts three nodes, joins them and waits until each sees the cluster as whole.
     pub fn start() -> anyhow::Result<Self> {
-        let start = |_| {
-            let bus = ports::free().to_string();
-            Redis::start(&["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "2000"])
-        };
-        let nodes: Vec<Redis> = (0..3).map(start).collect::<anyhow::Result<_>>()?;
+        let nodes: Vec<Redis> = (0..3).map(|_| Self::start_node()).collect::<anyhow::Result<_>>()?;
         let addresses = nodes.iter().map(Redis::address);
         let mut create = Command::new("redis-cli");
         create.args(["--cluster", "create"]).args(addresses).arg("--cluster-yes");
         let answer = run(&mut create)?;
         anyhow::ensure!(answer.contains("All 16384 slots covered"), "creating the cluster: {answer}");
-        let end = Instant::now() + START;
         for node in &nodes {
-            // Each round starts a redis-cli, which paces this loop; nodes agree within a few.
-            while !node.cli(&["CLUSTER", "INFO"])?.contains("cluster_state:ok") {
-                anyhow::ensure!(Instant::now() < end, "a node does not see the cluster as whole");
-            }
+            await_answer(node, &["CLUSTER", "INFO"], "cluster_state:ok")?;
         }
         Ok(Self { nodes })
+    }
+
+    /// Adds a node that replicates one of the primaries, and waits until it is in sync and known to all others.
+    pub fn add_replica_of(&mut self, primary: usize) -> anyhow::Result<()> {
+        let replica = Self::start_node()?;
+        let id = self.nodes[primary].cli(&["CLUSTER", "MYID"])?;
+        let mut add = Command::new("redis-cli");
+        add.args(["--cluster", "add-node", &replica.address(), &self.nodes[0].address(), "--cluster-slave"]);
+        let answer = run(add.args(["--cluster-master-id", &id]))?;
+        anyhow::ensure!(answer.contains("New node added correctly"), "adding a replica: {answer}");
+        await_answer(&replica, &["INFO", "replication"], "master_link_status:up")?;
+        for node in &self.nodes {
+            await_answer(node, &["CLUSTER", "REPLICAS", &id], &replica.address())?;
+        }
+        self.nodes.push(replica);
+        Ok(())
+    }
+
+    fn start_node() -> anyhow::Result<Redis> {
+        let bus = ports::free().to_string();
+        Redis::start(&["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "2000"])
     }
 
     /// `HOST:PORT` of each node, with commas.
@@ -118,5 +131,17 @@ impl Cluster {
     pub fn cli(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let port = self.nodes.first().context("no nodes")?.port().to_string();
         run(Command::new("redis-cli").args(["-c", "-p", &port]).args(arguments))
+    }
+}
+
+/// Asks until the answer holds `words`. Each round starts a redis-cli, which paces this loop.
+fn await_answer(node: &Redis, question: &[&str], words: &str) -> anyhow::Result<()> {
+    let end = Instant::now() + START;
+    loop {
+        let answer = node.cli(question)?;
+        if answer.contains(words) {
+            return Ok(());
+        }
+        anyhow::ensure!(Instant::now() < end, "{question:?} never said {words}: {answer}");
     }
 }

@@ -120,6 +120,24 @@ impl Sidecar {
         }
     }
 
+    /// Looks at `/status` until a sidecar that had started shows a pause of everything for this reason, and gives back
+    /// the pause's detail.
+    pub fn await_pause(&self, deadline: Duration, reason: &str) -> anyhow::Result<String> {
+        let end = Instant::now() + deadline;
+        loop {
+            let page: serde_json::Value = serde_json::from_str(&self.get("/status")?.body)?;
+            let pauses = page["pauses"].as_array().context("no pauses on /status")?;
+            let pause = pauses.iter().find(|pause| pause["reason"] == reason && pause.get("topic").is_none());
+            if let Some(pause) = pause.filter(|_| page["state"] == "paused") {
+                return Ok(pause["detail"].as_str().unwrap_or_default().to_owned());
+            }
+            anyhow::ensure!(self.runs(), "the sidecar ended; last lines:\n{}", self.tail());
+            anyhow::ensure!(Instant::now() < end, "/status never said {reason}: {page}\n{}", self.tail());
+            // Paces the looks; what the test waits for is the condition.
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// The last lines of its log, for a failing test's message.
     pub fn tail(&self) -> String {
         let lines = self.log().lines();
