@@ -5,4 +5,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[cfg(feature = "failpoints")]
+mod crash;
+#[cfg(feature = "failpoints")]
+mod crashes;
 mod trial;

@@ -4,7 +4,8 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use crate::support::load::{stop, with_duplicates};
-use crate::support::scene::{Scene, assert_books};
+use crate::support::ledger::Records;
+use crate::support::scene::{PATIENCE, Scene, assert_books};
 use crate::support::{Answer, Audit, Produced, Sidecar};
 
 /// A lease and a group session as short as is allowed, so that a crash is seen soon.
@@ -51,7 +52,12 @@ impl Trial {
 
     /// Waits for the first effect after `applied`, and records how long that took since `fault_ended`.
     pub fn recovered(&self, fault: &str, fault_ended: Instant, applied: usize) {
-        self.scene.await_applied(applied + 1);
+        self.recovered_when(fault, fault_ended, |records| records.effects.len() > applied);
+    }
+
+    /// The same where something else shows the recovery.
+    pub fn recovered_when(&self, fault: &str, fault_ended: Instant, wanted: impl FnMut(&Records) -> bool) {
+        self.scene.ledger.wait_until(PATIENCE, wanted).unwrap_or_else(|error| panic!("no recovery: {error}"));
         record_recovery(fault, fault_ended.elapsed());
     }
 

@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod available;
+pub mod claims;
 pub mod kafka;
 pub mod ledger;
 pub mod load;

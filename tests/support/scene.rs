@@ -7,6 +7,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 
 use super::sidecar::Metrics;
+use super::topics::Read;
 use super::{Audit, Kafka, Ledger, Produced, Producer, Record, Redis, Sidecar, topics};
 
 /// Bound of every wait in these tests: far above what any of them takes on a slow machine.
@@ -125,8 +126,13 @@ impl Scene {
 
     /// Compares what was produced with what the app did and what the group committed.
     pub fn audit(&self, produced: &[Produced]) -> Audit {
+        self.audit_with(produced, &[])
+    }
+
+    /// The same where some may have been dead-lettered.
+    pub fn audit_with(&self, produced: &[Produced], dead_letters: &[Read]) -> Audit {
         let records = self.ledger.records();
-        let audit = Audit::new(produced, &records, &[]);
+        let audit = Audit::new(produced, &records, dead_letters);
         audit.with_commits(&self.bootstrap, &self.group, produced).expect("an audit")
     }
 }
