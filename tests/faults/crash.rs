@@ -192,17 +192,17 @@ impl Crash {
 /// After a lookup nothing is repeated, and nobody was asked while the earlier attempt might still be at work.
 fn check_lookups(audit: &Audit, records: &Records) {
     assert_eq!((&audit.repeated, &audit.repeated_in_doubt), (&Vec::new(), &Vec::new()), "{audit}");
-    let mut deadlines: HashMap<&str, u128> = HashMap::new();
-    for request in records.requests.iter().filter(|request| !is_heirs(request)) {
-        let deadline: u128 = request.header("Once-Deadline").and_then(|text| text.parse().ok()).expect("a deadline");
-        let latest = deadlines.entry(request.id()).or_default();
-        *latest = deadline.max(*latest);
+    let mut sent: HashMap<&str, Vec<&Arc<Request>>> = HashMap::new();
+    for request in &records.requests {
+        sent.entry(request.id()).or_default().push(request);
     }
     for asked in &records.asked {
         let Some(id) = asked.path.strip_prefix("/applied/") else { continue };
         let at = asked.wall.duration_since(UNIX_EPOCH).expect("a time after 1970").as_millis();
-        let deadline = deadlines.get(id).copied().unwrap_or_default();
-        assert!(at >= deadline, "{id} was asked for at {at}, and its attempt had until {deadline}");
+        for earlier in sent.get(id).into_iter().flatten().filter(|request| request.at < asked.at) {
+            let deadline: u128 = earlier.header("Once-Deadline").and_then(|text| text.parse().ok()).expect("a deadline");
+            assert!(at >= deadline, "{id} was asked for at {at}, and its attempt had until {deadline}");
+        }
     }
 }
 

@@ -75,7 +75,7 @@ impl Trial {
 }
 
 /// Adds a line to the file named by `RECOVERIES`, which `make soak` sums up at its end.
-fn record_recovery(fault: &str, took: Duration) {
+pub fn record_recovery(fault: &str, took: Duration) {
     eprintln!("recovered from {fault} in {:.1} s", took.as_secs_f64());
     let Some(path) = std::env::var_os("RECOVERIES") else { return };
     let file = std::fs::OpenOptions::new().create(true).append(true).open(path);

@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod available;
 pub mod claims;
+pub mod fence;
 pub mod kafka;
 pub mod ledger;
 pub mod load;
@@ -17,6 +18,7 @@ pub mod redis;
 pub mod redis_groups;
 pub mod scene;
 pub mod sidecar;
+pub mod sqlite;
 pub mod topics;
 pub mod wire;
 
