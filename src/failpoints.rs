@@ -41,7 +41,7 @@ failpoints! {
     AttemptAnswered = "attempt_answered",
     /// The request will be sent: the lease was looked at.
     RequestDue = "request_due",
-    /// Bytes for the app are written; no answer is heard.
+    /// The whole request is written; no answer is heard. Questions to the app pass here too.
     RequestSent = "request_sent",
     /// A 2xx is heard; the mark will be sent.
     MarkDue = "mark_due",

@@ -9,7 +9,7 @@ use crate::support::Answer;
 use crate::support::claims::standing;
 use crate::support::load::stop;
 use crate::support::scene::{Ground, PATIENCE, Scene};
-use crate::trial::Trial;
+use crate::trial::{Trial, assert_lookups_wait};
 
 /// `ONCE_MAX_IN_FLIGHT` of these tests.
 const IN_FLIGHT: usize = 32;
@@ -59,8 +59,7 @@ fn given_back(name: &str, mode: &[(&'static str, &str)], told: usize) {
     let held = standing(&scene.redis_url, &scene.group, &scene.topic, ids).expect("what Redis holds");
     let doubtful = |value: &ClaimValue| matches!(value, ClaimValue::Released { in_doubt: true, .. });
     assert!(held.values().all(|value| matches!(value, ClaimValue::Released { .. })), "every claim is given back");
-    let in_doubt: HashSet<&str> =
-        held.iter().filter(|(_, value)| doubtful(value)).map(|(id, _)| id.as_str()).collect();
+    let in_doubt: HashSet<&str> = held.iter().filter(|(_, value)| doubtful(value)).map(|(id, _)| id.as_str()).collect();
     let sent = scene.ledger.records();
     assert_eq!(in_doubt, sent.requests.iter().map(|request| request.id()).collect(), "in doubt is what was sent");
 
@@ -74,6 +73,7 @@ fn given_back(name: &str, mode: &[(&'static str, &str)], told: usize) {
     let audit = scene.audit(&trial.produced);
     audit.assert_exactly_once();
     assert_eq!(audit.effects, trial.distinct);
+    assert_lookups_wait(&scene.ledger.records());
     let marked = scene.ledger.with(|records| records.requests.iter().filter(|request| request.in_doubt()).count());
     assert_eq!((marked, (repeats - f64::from(u32::try_from(told).expect("few"))).abs() < 0.5), (told, true));
 }

@@ -138,7 +138,11 @@ fn audited(kind: Naive, name: &str) -> Option<Audit> {
 fn the_auditor_sees_that_a_claim_taken_for_a_mark_loses_a_message_with_each_crash() {
     let Some(audit) = audited(Naive::ClaimIsMark, "naive-claim") else { return };
     let crashes = LIVES.len() - 1;
-    assert_eq!((audit.lost.len(), audit.passed_open.len(), audit.effects), (crashes, crashes, COUNT - crashes), "{audit}");
+    assert_eq!(
+        (audit.lost.len(), audit.passed_open.len(), audit.effects),
+        (crashes, crashes, COUNT - crashes),
+        "{audit}"
+    );
     assert!(audit.repeated.is_empty(), "{audit}");
 }
 

@@ -1,12 +1,14 @@
 //! What every fault has in common: a load under way, a time of recovery to measure, and what must hold at the end.
 
+use std::collections::HashMap;
 use std::io::Write as _;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use crate::support::load::{stop, with_duplicates};
 use crate::support::ledger::Records;
+use crate::support::load::{stop, with_duplicates};
 use crate::support::scene::{PATIENCE, Scene, assert_books};
-use crate::support::{Answer, Audit, Produced, Sidecar};
+use crate::support::{Answer, Audit, Produced, Request, Sidecar};
 
 /// A lease and a group session as short as is allowed, so that a crash is seen soon.
 pub const QUICK: [(&str, &str); 4] = [
@@ -71,6 +73,23 @@ impl Trial {
             stop(sidecar);
         }
         self.scene.audit(&self.produced)
+    }
+}
+
+/// Nobody was asked whether a message was applied while an earlier attempt might still be at work.
+pub fn assert_lookups_wait(records: &Records) {
+    let mut sent: HashMap<&str, Vec<&Arc<Request>>> = HashMap::new();
+    for request in &records.requests {
+        sent.entry(request.id()).or_default().push(request);
+    }
+    for asked in &records.asked {
+        let Some(id) = asked.path.strip_prefix("/applied/") else { continue };
+        let at = asked.wall.duration_since(UNIX_EPOCH).expect("a time after 1970").as_millis();
+        for earlier in sent.get(id).into_iter().flatten().filter(|request| request.at < asked.at) {
+            let deadline = earlier.header("Once-Deadline").and_then(|text| text.parse::<u128>().ok());
+            let deadline = deadline.expect("a deadline");
+            assert!(at >= deadline, "{id} was asked for at {at}, and its attempt had until {deadline}");
+        }
     }
 }
 

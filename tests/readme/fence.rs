@@ -28,9 +28,10 @@ impl Bank {
         match step {
             Step::Arrive => self.fence.arrive(database, &attempt).map(|()| None),
             Step::Apply => self.fence.apply(database, &attempt).map(Some),
-            Step::Crash => self.fence.take(database, &attempt).and_then(|written| {
-                if written { self.fence.roll_back(database).map(|()| None) } else { Ok(None) }
-            }),
+            Step::Crash => self
+                .fence
+                .take(database, &attempt)
+                .and_then(|written| if written { Fence::roll_back(database).map(|()| None) } else { Ok(None) }),
         }
         .expect("a database without a lock")
     }

@@ -67,8 +67,8 @@ impl Fence {
         let taken = database.run(&self.take, &attempt.values()).map(|done| done.changed);
         match taken {
             Ok(1) => database.run(&self.effect, &attempt.values()).map(|_| true),
-            Ok(_) => self.roll_back(database).map(|()| false),
-            Err(error) => self.roll_back(database).and(Err(error)),
+            Ok(_) => Self::roll_back(database).map(|()| false),
+            Err(error) => Self::roll_back(database).and(Err(error)),
         }
     }
 
@@ -78,7 +78,7 @@ impl Fence {
     }
 
     /// What becomes of step 2 when the app dies in it, or finds nothing to do.
-    pub fn roll_back(&self, database: &mut Sqlite) -> anyhow::Result<()> {
+    pub fn roll_back(database: &mut Sqlite) -> anyhow::Result<()> {
         database.run("ROLLBACK", &json!({})).map(drop)
     }
 

@@ -1,4 +1,4 @@
-//! A real SQLite database, reached through Python's standard library: each connection is a process of its own.
+//! A real `SQLite` database, reached through Python's standard library: each connection is a process of its own.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

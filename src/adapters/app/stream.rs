@@ -15,7 +15,6 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::target::Transport;
-use crate::failpoints::{self, Failpoint};
 
 /// Opens connections; holds the certificates to trust where any target speaks TLS.
 #[derive(Clone)]
@@ -115,7 +114,7 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        wrote(each!(self, poll_write(cx, buf)))
+        each!(self, poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -123,7 +122,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        wrote(each!(self, poll_write_vectored(cx, bufs)))
+        each!(self, poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -141,12 +140,4 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         each!(self, poll_shutdown(cx))
     }
-}
-
-/// Bytes that are written may have their effect.
-fn wrote(result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-    if matches!(result, Poll::Ready(Ok(1..))) {
-        failpoints::pass(Failpoint::RequestSent);
-    }
-    result
 }
