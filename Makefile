@@ -2,6 +2,8 @@
 export SKIPPED_TESTS := $(CURDIR)/.cache/skipped
 # Most tests wait for brokers, not for processors.
 export RUST_TEST_THREADS ?= 8
+# One build for all that tests do: the one in which tests can kill the process at exact places.
+ARMED := --locked --features failpoints
 
 .PHONY: help demo test sim bench install build-tools
 
@@ -14,12 +16,12 @@ demo: build-tools ## Build and run the main job on the embedded default; nothing
 test: install ## Install what the tests need and run everything
 	@mkdir -p .cache && rm -f $(SKIPPED_TESTS)
 	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
-	cargo test --locked; status=$$?; tests/skipped; exit $$status
+	cargo clippy $(ARMED) --all-targets -- -D warnings
+	cargo test $(ARMED); status=$$?; tests/skipped; exit $$status
 
 SEEDS ?= 10000
 sim: ## Many worlds of the simulation: make sim SEEDS=10000 (FIRST=n: from there on)
-	SEEDS=$(SEEDS) cargo test --locked --test sim every_seed -- --nocapture
+	SEEDS=$(SEEDS) cargo test $(ARMED) --test sim every_seed -- --nocapture
 
 bench: install ## Measure against bare loops on real Kafka and Redis
 	cargo bench --locked --bench sidecar

@@ -3,6 +3,7 @@
 pub mod adapters;
 pub mod cli;
 pub mod domain;
+pub mod failpoints;
 pub mod pipeline;
 pub mod ports;
 pub mod settings;

@@ -5,6 +5,7 @@ use super::homes::Phase;
 use crate::domain::history::History;
 use crate::domain::reasons::{CommitResult, HistoryExtent};
 use crate::domain::record::{NextOffset, TopicPartition};
+use crate::failpoints::{self, Failpoint};
 use crate::ports::{App, Claims, Commit, DeadLetters, LogCommand};
 
 impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
@@ -30,6 +31,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             }
         }
         if !commits.is_empty() {
+            failpoints::pass(Failpoint::CommitDue);
             self.tell_log(LogCommand::Commit(commits));
         }
     }
@@ -78,6 +80,9 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     }
 
     pub(super) fn committed(&mut self, offsets: &[(TopicPartition, NextOffset)], result: CommitResult) {
+        if result == CommitResult::Ok {
+            failpoints::pass(Failpoint::Committed);
+        }
         self.metrics.commit(result);
         if result == CommitResult::Failed {
             tracing::warn!("commit failed; tried again with the next interval");

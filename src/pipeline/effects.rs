@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::desk::{Asker, BatchPlace};
 use super::table::{Entry, Token};
-use super::{Pipeline, Report};
+use super::{Pipeline, Report, boundaries};
 use crate::domain::claim::Stored;
 use crate::domain::lanes::Turn;
 use crate::domain::life::{Effect, End, Event, Scene, State, step};
 use crate::domain::reasons::{DeadLetterReason, PauseReason};
+use crate::failpoints;
 use crate::ports::{App, ClaimBatch, ClaimCommand, ClaimReply, Claims, DeadLetter, DeadLetters, StoreError};
 
 impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
@@ -27,6 +28,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     }
 
     fn carry_out(&mut self, token: Token, effect: Effect) {
+        failpoints::pass_any(boundaries::before(&effect));
         match effect {
             Effect::Claim(value) => {
                 let keep = self.limits.dedup_window;
@@ -118,6 +120,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
 
     fn reply(&mut self, token: Token, epoch: u32, reply: ClaimReply) {
         let Some(entry) = self.table.get(token).filter(|entry| entry.epoch == epoch) else { return };
+        failpoints::pass_any(boundaries::answered(&entry.life.state));
         let took = self.now.moment.since(entry.asked);
         match entry.life.state {
             State::Claiming { .. } | State::TakingOver { .. } => self.metrics.claim_took(took),

@@ -4,6 +4,7 @@
 //! and never waits. Work that takes time runs in tasks of its own, whose outcomes come back as a [`Report`].
 
 mod ahead;
+mod boundaries;
 mod clock;
 mod commits;
 mod couriers;

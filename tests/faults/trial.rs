@@ -1,11 +1,14 @@
 //! What every fault has in common: a load under way, a time of recovery to measure, and what must hold at the end.
 
+use std::collections::HashMap;
 use std::io::Write as _;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use crate::support::ledger::Records;
 use crate::support::load::{stop, with_duplicates};
-use crate::support::scene::{Scene, assert_books};
-use crate::support::{Answer, Audit, Produced, Sidecar};
+use crate::support::scene::{PATIENCE, Scene, assert_books};
+use crate::support::{Answer, Audit, Produced, Request, Sidecar};
 
 /// A lease and a group session as short as is allowed, so that a crash is seen soon.
 pub const QUICK: [(&str, &str); 4] = [
@@ -51,7 +54,12 @@ impl Trial {
 
     /// Waits for the first effect after `applied`, and records how long that took since `fault_ended`.
     pub fn recovered(&self, fault: &str, fault_ended: Instant, applied: usize) {
-        self.scene.await_applied(applied + 1);
+        self.recovered_when(fault, fault_ended, |records| records.effects.len() > applied);
+    }
+
+    /// The same where something else shows the recovery.
+    pub fn recovered_when(&self, fault: &str, fault_ended: Instant, wanted: impl FnMut(&Records) -> bool) {
+        self.scene.ledger.wait_until(PATIENCE, wanted).unwrap_or_else(|error| panic!("no recovery: {error}"));
         record_recovery(fault, fault_ended.elapsed());
     }
 
@@ -75,8 +83,25 @@ impl Trial {
     }
 }
 
+/// Nobody was asked whether a message was applied while an earlier attempt might still be at work.
+pub fn assert_lookups_wait(records: &Records) {
+    let mut sent: HashMap<&str, Vec<&Arc<Request>>> = HashMap::new();
+    for request in &records.requests {
+        sent.entry(request.id()).or_default().push(request);
+    }
+    for asked in &records.asked {
+        let Some(id) = asked.path.strip_prefix("/applied/") else { continue };
+        let at = asked.wall.duration_since(UNIX_EPOCH).expect("a time after 1970").as_millis();
+        for earlier in sent.get(id).into_iter().flatten().filter(|request| request.at < asked.at) {
+            let deadline = earlier.header("Once-Deadline").and_then(|text| text.parse::<u128>().ok());
+            let deadline = deadline.expect("a deadline");
+            assert!(at >= deadline, "{id} was asked for at {at}, and its attempt had until {deadline}");
+        }
+    }
+}
+
 /// Adds a line to the file named by `RECOVERIES`: scenario, fault, seconds.
-fn record_recovery(fault: &str, took: Duration) {
+pub fn record_recovery(fault: &str, took: Duration) {
     eprintln!("recovered from {fault} in {:.1} s", took.as_secs_f64());
     record("RECOVERIES", &format!("{fault}\t{:.3}", took.as_secs_f64()));
 }

@@ -7,6 +7,7 @@ mod support;
 
 mod alerts;
 mod apps;
+mod fence;
 mod pages;
 mod promises;
 

@@ -5,6 +5,8 @@
 
 pub mod audit;
 pub mod available;
+pub mod claims;
+pub mod fence;
 pub mod kafka;
 pub mod ledger;
 pub mod load;
@@ -18,6 +20,7 @@ pub mod redis;
 pub mod redis_groups;
 pub mod scene;
 pub mod sidecar;
+pub mod sqlite;
 pub mod topics;
 pub mod wire;
 

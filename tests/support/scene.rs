@@ -7,6 +7,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 
 use super::sidecar::Metrics;
+use super::topics::Read;
 use super::{Audit, Kafka, Ledger, Produced, Producer, Record, Redis, Sidecar, topics};
 
 /// Bound of every wait in these tests: far above what any of them takes on a slow machine.
@@ -122,24 +123,34 @@ impl Scene {
 
     /// Waits until every partition is committed to its end.
     pub fn await_committed(&self) {
+        let ends = topics::watermarks(&self.bootstrap, &self.topic).expect("watermarks");
+        self.await_commits(|partition| ends[&partition].1);
+    }
+
+    /// Waits until every partition is committed to this next offset.
+    pub fn await_commits(&self, wanted: impl Fn(i32) -> i64) {
         let end = std::time::Instant::now() + PATIENCE;
+        let partitions = topics::partitions(&self.bootstrap, &self.topic).expect("partitions");
         loop {
+            // The broker's answer paces this loop.
             let committed = topics::committed(&self.bootstrap, &self.group, &self.topic).expect("commits");
-            let ends = topics::watermarks(&self.bootstrap, &self.topic).expect("watermarks");
-            let at_end = ends.iter().all(|(partition, (_, high))| {
-                committed.get(partition).is_some_and(|committed| committed.next == *high)
-            });
-            if at_end {
+            let there = |partition| committed.get(partition).is_some_and(|found| found.next == wanted(*partition));
+            if partitions.iter().all(there) {
                 return;
             }
-            assert!(std::time::Instant::now() < end, "committed {committed:?}, ends {ends:?}");
+            assert!(std::time::Instant::now() < end, "committed {committed:?}");
         }
     }
 
     /// Compares what was produced with what the app did and what the group committed.
     pub fn audit(&self, produced: &[Produced]) -> Audit {
+        self.audit_with(produced, &[])
+    }
+
+    /// The same where some may have been dead-lettered.
+    pub fn audit_with(&self, produced: &[Produced], dead_letters: &[Read]) -> Audit {
         let records = self.ledger.records();
-        let audit = Audit::new(produced, &records, &[]);
+        let audit = Audit::new(produced, &records, dead_letters);
         audit.with_commits(&self.bootstrap, &self.group, produced).expect("an audit")
     }
 }

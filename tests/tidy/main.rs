@@ -32,6 +32,8 @@ fn every_rule_bites() {
         ("src/pipeline/mod.rs", "use crate::adapters::claims::Store;", "names adapters::claims"),
         ("src/pipeline/mod.rs", "use crate::settings::Settings;", "names settings"),
         ("src/sidecar/mod.rs", "use crate::cli::run;", "names cli"),
+        ("src/domain/life/mod.rs", "use crate::failpoints::pass;", "names failpoints"),
+        ("src/failpoints.rs", "use crate::pipeline::Clock;", "names pipeline"),
         ("src/pipeline/desk.rs", "let now = tokio::time::Instant::now();", "reads a clock"),
         ("src/domain/retry.rs", "let now = std::time::SystemTime::now();", "reads a clock"),
         ("src/pipeline/desk.rs", "let chance: f64 = rand::random();", "throws dice"),
@@ -66,5 +68,24 @@ fn no_rule_bites_the_innocent() {
     ] {
         let found = rules::all(&Source::new(path, &format!("//! It has its sentence.\n{text}\n")));
         assert!(found.is_empty(), "{path}: {found:?}");
+    }
+}
+
+/// What lets tests kill the process is in no build that anybody runs.
+#[test]
+fn failpoints_are_in_no_build_that_ships() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| std::fs::read_to_string(root.join(name)).expect("a text");
+    let manifest = read("Cargo.toml");
+    let features = manifest.split("[features]").nth(1).and_then(|rest| rest.split("\n[").next()).expect("features");
+    let features: Vec<&str> =
+        features.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    assert_eq!(features, ["failpoints = []"], "no default feature, and none that brings it in");
+    let tests = ["cargo clippy", "cargo test"];
+    for name in ["Dockerfile", "README.md", "Makefile"] {
+        for line in read(name).lines().filter(|line| line.contains("cargo ")) {
+            let armed = line.contains("feature") || line.contains("ARMED");
+            assert!(!armed || tests.iter().any(|test| line.trim_start().contains(test)), "{name}: {line}");
+        }
     }
 }

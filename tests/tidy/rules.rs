@@ -14,13 +14,14 @@ const LONG: [(&str, &str); 4] = [
 ];
 
 /// Which layer may name which. A name stands for everything below it.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 10] = [
     ("domain", &["domain"]),
     ("settings", &["domain", "settings"]),
     ("telemetry", &["domain", "telemetry"]),
     ("ports", &["domain", "ports"]),
-    ("adapters", &["domain", "settings", "telemetry", "ports"]),
-    ("pipeline", &["domain", "telemetry", "ports", "pipeline"]),
+    ("failpoints", &["failpoints"]),
+    ("adapters", &["domain", "settings", "telemetry", "ports", "failpoints"]),
+    ("pipeline", &["domain", "telemetry", "ports", "failpoints", "pipeline"]),
     ("sidecar", &["domain", "settings", "telemetry", "ports", "adapters", "pipeline", "sidecar"]),
     ("cli", &["domain", "settings", "telemetry", "ports", "adapters", "pipeline", "sidecar", "cli"]),
     ("lib", &[]),

@@ -21,6 +21,7 @@ use super::body::Body;
 use super::head::{Head, Parsed, parse};
 use super::stream::{Dialer, Stream};
 use super::target::Transport;
+use crate::failpoints::{self, Failpoint};
 
 /// How much of an answer's body is read; its rest is cut off together with the connection.
 pub(super) const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -230,6 +231,7 @@ impl<'a> Writing<'a> {
         if self.head.is_empty() && self.body.is_empty() {
             ready!(to.poll_flush(cx))?;
             self.flushed = true;
+            failpoints::pass(Failpoint::RequestSent);
             return Poll::Ready(Ok(()));
         }
         self.begun |= to.buffers();
