@@ -69,7 +69,9 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             self.show_pauses(&partition);
             begin.push(partition);
         }
-        losses.iter().for_each(|(extent, before)| self.count_loss(*extent, before));
+        for (extent, before) in &losses {
+            self.count_loss(*extent, before);
+        }
         if !commits.is_empty() {
             self.tell_log(LogCommand::Commit(commits));
         }
