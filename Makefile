@@ -5,7 +5,7 @@ export RUST_TEST_THREADS ?= 8
 # One build for all that tests do: the one in which tests can kill the process at exact places.
 ARMED := --locked --features failpoints
 
-.PHONY: help demo test sim bench install build-tools
+.PHONY: help demo test sim soak bench install build-tools
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ test: install ## Install what the tests need and run everything
 SEEDS ?= 10000
 sim: ## Many worlds of the simulation: make sim SEEDS=10000 (FIRST=n: from there on)
 	SEEDS=$(SEEDS) cargo test $(ARMED) --test sim every_seed -- --nocapture
+
+MINUTES ?= 20
+soak: install ## Every fault with 100,000 messages, then everything at once: make soak MINUTES=20
+	MINUTES=$(MINUTES) tests/soak
 
 bench: install ## Measure against bare loops on real Kafka and Redis
 	cargo bench --locked --bench sidecar

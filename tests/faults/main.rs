@@ -6,18 +6,25 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod brokers;
 #[cfg(feature = "failpoints")]
 mod crash;
 #[cfg(feature = "failpoints")]
 mod crashes;
 mod deadline;
+#[path = "../sim/dice.rs"]
+mod dice;
+mod everything;
 #[cfg(feature = "failpoints")]
 mod fenced;
+mod flow;
 mod holes;
 mod naive;
+mod nemesis;
 mod redis;
 mod redis_groups;
 mod redis_refusals;
 mod redis_stalls;
 mod store;
+mod table;
 mod trial;

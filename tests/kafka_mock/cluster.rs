@@ -29,19 +29,24 @@ impl Cluster {
 
     /// A mock cluster whatever the environment says: for tests that need its errors or its small logs.
     pub fn mock(partitions: i32) -> Self {
-        let cluster = Self::named(None);
+        Self::mock_of(1, partitions)
+    }
+
+    /// The same with more than one broker.
+    pub fn mock_of(brokers: i32, partitions: i32) -> Self {
+        let cluster = Self::named(None, brokers);
         cluster.create(&cluster.topic, partitions);
         cluster
     }
 
     fn empty() -> Self {
-        Self::named(std::env::var("TEST_KAFKA_BOOTSTRAP").ok())
+        Self::named(std::env::var("TEST_KAFKA_BOOTSTRAP").ok(), 1)
     }
 
-    fn named(real: Option<String>) -> Self {
+    fn named(real: Option<String>, brokers: i32) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let mock = real.is_none().then(|| MockCluster::new(1).expect("a mock cluster"));
+        let mock = real.is_none().then(|| MockCluster::new(brokers).expect("a mock cluster"));
         let bootstrap = real.or_else(|| mock.as_ref().map(MockCluster::bootstrap_servers)).expect("brokers");
         Self { mock, bootstrap, topic: format!("t-{name}"), group: format!("g-{name}") }
     }

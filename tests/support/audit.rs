@@ -46,6 +46,8 @@ pub struct Audit {
     pub applied_twice: Vec<Effect>,
     /// More than one request was sent for it, whatever the answers were.
     pub forwarded_twice: Vec<Effect>,
+    /// More than one request that said `first` was sent for it: right only when the app answered the earlier one badly.
+    pub first_twice: Vec<Effect>,
     /// Applied, but never produced.
     pub foreign: Vec<Effect>,
     /// Both applied and dead-lettered.
@@ -85,7 +87,8 @@ impl Audit {
             repeated: repeats(false),
             repeated_in_doubt: repeats(true),
             applied_twice: sorted(ledger.effects.iter().filter(|(_, times)| **times > 1).map(|(e, _)| e.clone())),
-            forwarded_twice: more_than_once(&ledger.requests),
+            forwarded_twice: more_than_once(ledger.requests.iter()),
+            first_twice: more_than_once(ledger.requests.iter().filter(|request| !request.in_doubt())),
             foreign: sorted(ledger.effects.keys().filter(|effect| !known.contains(*effect)).cloned()),
             applied_and_dead: sorted(ledger.effects.keys().filter(|effect| dead.contains(*effect)).cloned()),
             disorder: disorder(&ledger.applied),
@@ -150,6 +153,7 @@ impl fmt::Display for Audit {
             ("repeated in doubt", &self.repeated_in_doubt),
             ("applied twice", &self.applied_twice),
             ("forwarded twice", &self.forwarded_twice),
+            ("forwarded twice as first", &self.first_twice),
             ("never produced", &self.foreign),
             ("applied and dead", &self.applied_and_dead),
             ("out of order", &self.disorder),
@@ -180,7 +184,7 @@ fn effects<'a>(requests: impl Iterator<Item = &'a Arc<Request>>) -> Vec<Effect> 
     sorted(requests.map(|request| request.effect()))
 }
 
-fn more_than_once(requests: &[Arc<Request>]) -> Vec<Effect> {
+fn more_than_once<'a>(requests: impl Iterator<Item = &'a Arc<Request>>) -> Vec<Effect> {
     let mut times: HashMap<Effect, u32> = HashMap::new();
     for request in requests {
         *times.entry(request.effect()).or_default() += 1;

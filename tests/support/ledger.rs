@@ -150,7 +150,19 @@ impl Ledger {
         Ok(())
     }
 
-    /// The same for asynchronous tests.
+    /// Blocks until so many effects are applied. Patience begins anew with each one.
+    pub fn await_applied(&self, effects: usize, patience: Duration) {
+        loop {
+            let now = self.with(|records| records.effects.len());
+            if now >= effects {
+                return;
+            }
+            let more = self.wait_until(patience, |records| records.effects.len() > now);
+            more.unwrap_or_else(|error| panic!("{effects} effects: {error}"));
+        }
+    }
+
+    /// The same as [`Ledger::wait_until`] for asynchronous tests.
     pub async fn until(&self, deadline: Duration, mut wanted: impl FnMut(&Records) -> bool) -> anyhow::Result<()> {
         let end = tokio::time::Instant::now() + deadline;
         loop {

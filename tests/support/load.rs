@@ -21,6 +21,17 @@ pub fn with_duplicates(topic: &str, distinct: usize, partitions: usize) -> Vec<R
     records
 }
 
+/// One message of its own ID, with a key; one in nine has a twin right behind it, in the same partition or in another one.
+pub fn with_twin(topic: &str, number: usize, partitions: usize) -> Vec<Record> {
+    let record = numbered(topic, number, partitions);
+    let twin = match number % 18 {
+        8 => Some(record.clone()),
+        17 => Some(record.clone().partition(i32::try_from((number + 1) % partitions).expect("a partition"))),
+        _ => None,
+    };
+    std::iter::once(record).chain(twin).collect()
+}
+
 /// One message of its own ID, with a key.
 pub fn numbered(topic: &str, number: usize, partitions: usize) -> Record {
     let partition = i32::try_from(number % partitions).expect("a partition");

@@ -109,16 +109,9 @@ impl Scene {
         Produced::all(records, &positions)
     }
 
-    /// Waits until the app has applied so many effects. Patience begins anew with each one.
+    /// Waits until the app has applied so many effects.
     pub fn await_applied(&self, effects: usize) {
-        loop {
-            let now = self.ledger.with(|records| records.effects.len());
-            if now >= effects {
-                return;
-            }
-            let more = self.ledger.wait_until(PATIENCE, |records| records.effects.len() > now);
-            more.unwrap_or_else(|error| panic!("{effects} effects: {error}"));
-        }
+        self.ledger.await_applied(effects, PATIENCE);
     }
 
     /// Waits until every partition is committed to its end.

@@ -101,6 +101,31 @@ pub fn partitions(bootstrap: &str, topic: &str) -> anyhow::Result<Vec<i32>> {
     Ok(ids)
 }
 
+/// Node ID of the broker that leads each partition of a topic; -1 for none.
+pub fn leaders(bootstrap: &str, topic: &str) -> anyhow::Result<BTreeMap<i32, i32>> {
+    let metadata = consumer(bootstrap, "unused")?.fetch_metadata(Some(topic), ANSWER)?;
+    let found = metadata.topics().first().context("no such topic")?;
+    Ok(found.partitions().iter().map(|partition| (partition.id(), partition.leader())).collect())
+}
+
+/// Waits until every partition of all topics, the group's own included, has so many replicas in sync.
+pub fn await_in_sync(bootstrap: &str, replicas: usize, deadline: Duration) -> anyhow::Result<()> {
+    let consumer = consumer(bootstrap, "unused")?;
+    let end = Instant::now() + deadline;
+    loop {
+        let metadata = consumer.fetch_metadata(None, Duration::from_secs(1));
+        let in_sync = metadata.as_ref().is_ok_and(|metadata| {
+            let mut partitions = metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
+            partitions.all(|partition| partition.leader() >= 0 && partition.isr().len() >= replicas)
+        });
+        if in_sync {
+            return Ok(());
+        }
+        anyhow::ensure!(Instant::now() < end, "replicas are not in sync: {:?}", metadata.err());
+        std::thread::sleep(Duration::from_millis(100)); // paces the questions
+    }
+}
+
 /// First offset still in the log and the next one to be written, per partition.
 pub fn watermarks(bootstrap: &str, topic: &str) -> anyhow::Result<BTreeMap<i32, (i64, i64)>> {
     let consumer = consumer(bootstrap, "unused")?;
