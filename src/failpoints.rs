@@ -2,7 +2,7 @@
 //!
 //! Only with the cargo feature `failpoints`, which no build that ships has; without it, passing one is nothing.
 //! `FAILPOINTS=mark_due=kill@100` kills the process (SIGKILL, as a crash would) when it passes there for the 100th
-//! time; `freeze` stops it (SIGSTOP) until somebody lets it go on. Several stand side by side with commas.
+//! time; `freeze` stops it (SIGSTOP) until somebody lets it go on; `panic` panics. Several stand side by side with commas.
 
 macro_rules! failpoints {
     ($($(#[doc = $doc:literal])+ $point:ident = $name:literal,)+) => {
@@ -88,10 +88,16 @@ mod armed {
     /// After a freeze's signal was sent, every thread has got it within this time.
     const SETTLE: Duration = Duration::from_millis(100);
 
+    enum Action {
+        Kill,
+        Freeze,
+        Panic,
+    }
+
     /// What happens at a failpoint, and at which passing.
     pub(super) struct Armed {
         point: Failpoint,
-        freeze: bool,
+        action: Action,
         at: u64,
         passed: AtomicU64,
     }
@@ -108,12 +114,16 @@ mod armed {
     impl Armed {
         fn strike(&self) {
             eprintln!("failpoint {} strikes at passing {}", self.point.as_str(), self.at);
-            let signal = if self.freeze { Signal::STOP } else { Signal::KILL };
+            let (signal, settle) = match self.action {
+                Action::Kill => (Signal::KILL, Duration::MAX),
+                Action::Freeze => (Signal::STOP, SETTLE),
+                Action::Panic => std::panic::panic_any("a failpoint"),
+            };
             if let Err(error) = kill_process(getpid(), signal) {
                 refuse(&format!("no signal could be sent: {error}"));
             }
             // This thread goes no further before the signal has reached it; after a kill, never.
-            std::thread::sleep(if self.freeze { SETTLE } else { Duration::MAX });
+            std::thread::sleep(settle);
         }
     }
 
@@ -123,18 +133,19 @@ mod armed {
         parts.map(|part| parse(part).unwrap_or_else(|| refuse(&format!("FAILPOINTS: {part} is none")))).collect()
     }
 
-    /// `NAME=kill@N` or `NAME=freeze@N`.
+    /// `NAME=kill@N`, `NAME=freeze@N` or `NAME=panic@N`.
     pub(super) fn parse(text: &str) -> Option<Armed> {
         let (name, what) = text.split_once('=')?;
         let (action, at) = what.split_once('@')?;
         let point = Failpoint::ALL.iter().copied().find(|point| point.as_str() == name)?;
-        let freeze = match action {
-            "kill" => false,
-            "freeze" => true,
+        let action = match action {
+            "kill" => Action::Kill,
+            "freeze" => Action::Freeze,
+            "panic" => Action::Panic,
             _ => return None,
         };
         let at = at.parse().ok().filter(|at| *at > 0)?;
-        Some(Armed { point, freeze, at, passed: AtomicU64::new(0) })
+        Some(Armed { point, action, at, passed: AtomicU64::new(0) })
     }
 
     /// A test that believes in a failpoint that is none must not go on.
@@ -150,7 +161,9 @@ mod tests {
 
     #[test]
     fn only_a_known_point_a_known_action_and_a_positive_number_arm_a_failpoint() {
-        assert!(["claim_due=kill@1", "committed=freeze@30"].iter().all(|text| parse(text).is_some()));
+        assert!(
+            ["claim_due=kill@1", "committed=freeze@30", "mark_due=panic@2"].iter().all(|text| parse(text).is_some())
+        );
         let wrong = ["", "claim_due", "claim_due=kill", "claim_due=kill@0", "claim=kill@1", "claim_due=exit@1"];
         assert!(wrong.iter().all(|text| parse(text).is_none()));
     }

@@ -226,7 +226,7 @@ pub enum Intake {
         result: CommitResult,
     },
     /// Where logs end now, for the lag.
-    Ends(Vec<(TopicPartition, NextOffset)>),
+    Ends(Vec<LogEnd>),
     /// Partitions whose bound holds them back (`true`) or no longer does.
     Bound(Vec<TopicPartition>, bool),
     /// Whether any broker answers.
@@ -237,6 +237,18 @@ pub enum Intake {
     Refused(String),
     /// The group is left; nothing follows.
     Left,
+}
+
+/// Where the log of one partition ends now.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogEnd {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// Where the log ends for a reader of committed records.
+    pub end: NextOffset,
+    /// Whether the client has something left to read there, and a broker to read it from. Offsets without a record
+    /// (transaction markers, compaction) are nothing to read.
+    pub unread: bool,
 }
 
 /// One partition as it was when it became ours.

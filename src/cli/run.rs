@@ -18,6 +18,7 @@ pub(super) fn run() -> ExitCode {
         }
     };
     start_logging(&settings.operating.log);
+    end_on_panic();
     match serve(&settings) {
         Ok(()) => {
             tracing::info!("ended as asked");
@@ -28,6 +29,17 @@ pub(super) fn run() -> ExitCode {
             ExitCode::from(failure.exit_code())
         }
     }
+}
+
+/// Whatever a task that panicked was at (a request, a batch, a commit) nobody would ever hear of again: the process ends,
+/// as by a crash, and whoever comes next takes over.
+fn end_on_panic() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        before(info);
+        tracing::error!(error = %info, "panicked; the process ends so that another one goes on");
+        std::process::exit(1);
+    }));
 }
 
 fn count(problems: &Problems) -> String {

@@ -19,3 +19,4 @@ pub mod sequence;
 pub mod session;
 pub mod time;
 pub mod verdict;
+pub mod watchdog;

@@ -8,6 +8,7 @@ use crate::domain::history::History;
 use crate::domain::low_water::{LowWater, Slot};
 use crate::domain::record::{NextOffset, TopicPartition};
 use crate::domain::time::Moment;
+use crate::domain::watchdog::Watchdog;
 use crate::ports::{Assigned, Window};
 use crate::telemetry::TopicId;
 
@@ -54,6 +55,12 @@ pub(super) struct Home {
     pub(super) open: usize,
     /// Where its log ends, and which of its records the store may have forgotten.
     pub(super) doubt: Doubt,
+    /// The client has something left to read there.
+    pub(super) unread: bool,
+    /// Grows with each of its records that is taken in or settled.
+    pub(super) moves: u64,
+    /// Whether it stands still.
+    pub(super) watchdog: Watchdog,
     /// Its bound holds it back.
     pub(super) bound: bool,
     /// The log was told to pause it.
@@ -74,6 +81,7 @@ impl Home {
     /// One of its records is settled: low water, and the window that the log looks at, move as far as they can.
     pub(super) fn settle(&mut self, slot: Slot) {
         self.open -= 1;
+        self.moves += 1;
         self.window.passed(self.low_water.settle(slot));
     }
 
@@ -108,6 +116,9 @@ impl Homes {
             committing: None,
             open: 0,
             doubt: Doubt::none(assigned.log_end),
+            unread: false,
+            moves: 0,
+            watchdog: Watchdog::default(),
             bound: false,
             paused: false,
         };

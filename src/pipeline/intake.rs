@@ -6,8 +6,8 @@ use super::{Pipeline, Stopped};
 use crate::domain::claim::Digest;
 use crate::domain::lanes::{Place, lane_key};
 use crate::domain::life::Life;
-use crate::domain::record::{NextOffset, TopicPartition};
-use crate::ports::{App, Assigned, Claims, DeadLetters, Intake, Taken};
+use crate::domain::record::TopicPartition;
+use crate::ports::{App, Assigned, Claims, DeadLetters, Intake, LogEnd, Taken};
 
 impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     pub(super) fn take_in(&mut self, intake: Intake) {
@@ -18,12 +18,15 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             Intake::Lost(partitions) => partitions.iter().for_each(|partition| self.lost(partition)),
             Intake::Committed { offsets, result } => self.committed(&offsets, result),
             Intake::Ends(ends) => {
-                for (partition, end) in ends {
-                    self.log_ends_at(&partition, end);
+                for end in ends {
+                    self.log_ends_at(&end);
                 }
             }
             Intake::Bound(partitions, bound) => partitions.iter().for_each(|partition| self.bound(partition, bound)),
-            Intake::BrokerUp(up) => self.metrics.broker_up(up),
+            Intake::BrokerUp(up) => {
+                self.broker_up = up;
+                self.metrics.broker_up(up);
+            }
             Intake::Fatal(why) => self.stopped = Some(Stopped::Log(why)),
             Intake::Refused(why) => self.stopped = Some(Stopped::Refused(why)),
             Intake::Left => {
@@ -105,6 +108,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             return false;
         };
         home.open += 1;
+        home.moves += 1;
         let lane = lane_key(self.limits.ordering, home.topic_index, record.position().partition, record.key());
         let in_doubt = home.doubt.covers(record.position().offset);
         let (id, digest, unfit, detail) = match identity {
@@ -143,9 +147,11 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         self.to_claim.push_back(token);
     }
 
-    fn log_ends_at(&mut self, partition: &TopicPartition, end: NextOffset) {
+    fn log_ends_at(&mut self, log: &LogEnd) {
+        let LogEnd { partition, end, unread } = log;
         let Some(home) = self.homes.named(partition) else { return };
-        home.doubt.ends_at(end);
+        home.doubt.ends_at(*end);
+        home.unread = *unread && *end > home.low_water.taken_to();
         let lag = home.doubt.end().0.saturating_sub(home.low_water.position().0);
         self.metrics.lag(partition, u64::try_from(lag).unwrap_or(0));
     }

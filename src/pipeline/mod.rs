@@ -21,6 +21,7 @@ mod pauses;
 mod status;
 mod table;
 mod timers;
+mod watch;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use crate::domain::lanes::{Lanes, Ordering};
 use crate::domain::life::Rules;
 use crate::domain::time::{Moment, Now};
 use crate::domain::verdict::Answer;
+use crate::domain::watchdog::Watchdog;
 use crate::ports::{
     App, ClaimBatch, Claims, DeadLetters, HeldBytes, Intake, LogCommand, Lookup, Operation, StoreError,
 };
@@ -109,6 +111,9 @@ pub enum Stopped {
     /// A neighbour refuses us until somebody changes its or our settings.
     #[error("{0}")]
     Refused(String),
+    /// Nothing moves, and no reason is known.
+    #[error("standing still: {0}")]
+    StandsStill(String),
 }
 
 /// How the process shall end.
@@ -178,6 +183,9 @@ pub struct Pipeline<C, A, D> {
     drain: Drain,
     store_up: bool,
     app_up: bool,
+    broker_up: bool,
+    /// Of the thread that polls Kafka.
+    watchdog: Watchdog,
     /// Questions to the app that are open: whether it has applied a message.
     lookups: usize,
     probing: bool,
@@ -223,6 +231,8 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             drain: Drain::default(),
             store_up: false,
             app_up: false,
+            broker_up: false,
+            watchdog: Watchdog::default(),
             lookups: 0,
             probing: false,
             probe_at: now.moment,
@@ -316,6 +326,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         if self.now.moment >= self.tick_at {
             self.tick_at = self.now.moment.after(TICK);
             self.ahead.tick();
+            self.watch();
             self.publish();
         }
     }

@@ -51,7 +51,7 @@ impl Pauses {
     }
 
     /// Whether a partition takes nothing, other than by its own bound, which the log keeps itself.
-    fn holds(&self, partition: &TopicPartition) -> bool {
+    pub(super) fn holds(&self, partition: &TopicPartition) -> bool {
         self.reasons
             .keys()
             .any(|(reason, of)| *reason != PauseReason::Bound && of.as_ref().is_none_or(|of| of == partition))

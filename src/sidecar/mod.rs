@@ -141,7 +141,7 @@ impl Sidecar {
         match ended {
             Ok(Ok(())) => Ok(()),
             Ok(Err(stopped @ Stopped::Refused(_))) => Err(Failure::Refused(stopped.to_string())),
-            Ok(Err(stopped @ Stopped::Log(_))) => Err(Failure::Failed(stopped.to_string())),
+            Ok(Err(stopped @ (Stopped::Log(_) | Stopped::StandsStill(_)))) => Err(Failure::Failed(stopped.to_string())),
             Err(_) => Err(Failure::Failed("the core thread panicked".to_owned())),
         }
     }

@@ -45,6 +45,11 @@ impl Pulses {
         self.0[of as usize].store(RESTING, Ordering::Release);
     }
 
+    /// A number that changes with every turn of a loop; `None` when it is not watched.
+    pub fn beats(&self, of: Loop) -> Option<u64> {
+        Some(self.0[of as usize].load(Ordering::Acquire)).filter(|beat| *beat != RESTING)
+    }
+
     /// Every watched loop with how long ago it turned last.
     pub fn ages(&self, now: Moment) -> Vec<(Loop, Duration)> {
         let age = |of: Loop| match self.0[of as usize].load(Ordering::Acquire) {

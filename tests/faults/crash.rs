@@ -96,6 +96,11 @@ impl Crash {
         self.sidecar(BEFORE, &[("FAILPOINTS", &format!("{}=kill@{passing}", point.as_str()))])
     }
 
+    /// A process one of whose tasks will panic at a failpoint.
+    pub fn panicking(&self, point: Failpoint, passing: usize) -> Sidecar {
+        self.sidecar(BEFORE, &[("FAILPOINTS", &format!("{}=panic@{passing}", point.as_str()))])
+    }
+
     /// A process without a failpoint, before the heir.
     pub fn mortal(&self) -> Sidecar {
         self.sidecar(BEFORE, &[])

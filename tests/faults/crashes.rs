@@ -9,6 +9,7 @@ use kafka_once::domain::claim::ClaimValue;
 use kafka_once::failpoints::Failpoint;
 
 use crate::crash::{Crash, Doubt, Estate, Heritage, is_claim, is_mark, is_release};
+use crate::support::scene::PATIENCE;
 use crate::support::{Answer, Model};
 
 crate::in_both_modes!(
@@ -24,6 +25,7 @@ crate::in_both_modes!(
     a_kill_before_or_after_a_take_over_loses_nothing,
     a_kill_between_two_attempts_loses_nothing_and_attempts_go_on_growing,
     a_kill_after_a_dead_letter_before_its_mark_leaves_two_copies_and_no_effect,
+    a_task_that_panics_ends_the_process_and_loses_nothing,
 );
 
 /// Kills at a passing of a failpoint, lets an heir finish.
@@ -57,6 +59,14 @@ fn a_kill_while_the_app_works_repeats_only_as_possible_repeat(doubt: Doubt) {
     let Some(case) = Crash::new("app-works", doubt) else { return };
     let (estate, heritage) = crash(&case, Failpoint::RequestSent, case.part(1, 3));
     assert_applied_unmarked(doubt, &estate, &heritage);
+}
+
+fn a_task_that_panics_ends_the_process_and_loses_nothing(doubt: Doubt) {
+    let Some(case) = Crash::new("panics", doubt) else { return };
+    let panicking = case.panicking(Failpoint::RequestSent, case.part(1, 3));
+    assert_eq!(panicking.wait_exit(PATIENCE), Some(1), "it ended by itself; {}", panicking.tail());
+    assert!(panicking.log().lines().iter().any(|line| line.contains("panicked; the process ends")));
+    case.inherit("panic", &case.estate());
 }
 
 fn a_kill_after_the_2xx_repeats_only_as_possible_repeat(doubt: Doubt) {

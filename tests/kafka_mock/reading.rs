@@ -157,7 +157,7 @@ fn ends_of_logs_and_the_brokers_being_there_are_told() {
         match log.next() {
             Intake::BrokerUp(up) => brokers_up = Some(up),
             Intake::Assigned(assigned) => log.say(LogCommand::Begin(vec![assigned[0].partition.clone()])),
-            Intake::Ends(ends) => end = Some(ends[0].1.0),
+            Intake::Ends(ends) => end = Some(ends[0].end.0),
             _ => {}
         }
     }

@@ -35,6 +35,7 @@ fn every_lie_is_caught_by_the_check_that_is_meant_for_it() {
         (unknown, Sabotage::DoubtIsHidden, "sent as first although"),
         (Faults { app_fails: true, ..quiet }, Sabotage::AttemptsStandStill, "was sent twice"),
         (quiet, Sabotage::HeldBytesLeak, "not finished in time"),
+        (quiet, Sabotage::LogFallsSilent, "standing still"),
         (quiet, Sabotage::KeysAreLost, "was applied before"),
     ] {
         is_caught(faults, sabotage, words);

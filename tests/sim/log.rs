@@ -8,7 +8,7 @@ use kafka_once::domain::identity::Source;
 use kafka_once::domain::reasons::CommitResult;
 use kafka_once::domain::record::{NextOffset, Offset, Position, Record, TopicPartition};
 use kafka_once::pipeline::Identifier;
-use kafka_once::ports::{Assigned, Commit, HeldBytes, Intake, LogCommand, Window};
+use kafka_once::ports::{Assigned, Commit, HeldBytes, Intake, LogCommand, LogEnd, Window};
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep};
@@ -20,6 +20,8 @@ use super::truth::Planted;
 use super::world::World;
 
 /// Records handed over at once.
+/// With a log that falls silent: after so many records.
+const SILENT_AFTER: usize = 10;
 const BATCH: usize = 16;
 /// Between two turns of the loop.
 const TURN: Duration = Duration::from_millis(20);
@@ -65,6 +67,8 @@ pub struct SimLog {
     answers: Answers,
     unanswered: usize,
     ends_at: Instant,
+    /// Records handed over so far.
+    taken: usize,
 }
 
 impl SimLog {
@@ -101,7 +105,9 @@ impl SimLog {
             answers,
             unanswered,
             ends_at,
+            taken: 0,
         };
+        log.push(Intake::BrokerUp(true));
         while log.turn().await {}
     }
 
@@ -276,7 +282,8 @@ impl SimLog {
             return;
         }
         self.ends_at = Instant::now() + ENDS;
-        let ends = self.owned.keys().map(|at| (at.clone(), self.end(at))).collect();
+        let end = |at: &TopicPartition| LogEnd { partition: at.clone(), end: self.end(at), unread: true };
+        let ends = self.owned.keys().map(end).collect();
         self.push(Intake::Ends(ends));
     }
 
@@ -301,11 +308,15 @@ impl SimLog {
     }
 
     fn poll(&mut self) {
+        if self.world.plan.sabotage == Sabotage::LogFallsSilent && self.taken >= SILENT_AFTER {
+            return;
+        }
         let mut batch = Vec::new();
         for at in self.owned.keys().cloned().collect::<Vec<_>>() {
             while batch.len() < BATCH && self.take(&at, &mut batch) {}
         }
         if !batch.is_empty() {
+            self.taken += batch.len();
             let named = batch.into_iter().map(|record| identifier().name(record)).collect();
             self.push(Intake::Records(named));
         }

@@ -79,6 +79,8 @@ pub enum Sabotage {
     SessionsLookDead,
     /// The store acknowledges marks without writing them.
     MarksAreNotWritten,
+    /// The log hands over nothing more after a while, though it goes on.
+    LogFallsSilent,
     /// The log never hands over some records.
     LogSkipsRecords,
     /// The dead-letter topic acknowledges what it did not store.
@@ -141,6 +143,8 @@ pub const REVOKE: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(90);
 /// The same where the store forgot and each record waits for a whole request before the app is asked about it.
 const PATIENCE_FOR_LOOKUPS: Duration = Duration::from_secs(600);
+/// How long it takes until a watchdog barks, and more.
+const PATIENCE_FOR_WATCHDOGS: Duration = Duration::from_secs(400);
 
 impl Plan {
     /// What this seed means.
@@ -179,6 +183,9 @@ impl Plan {
 
     /// Within this time of peace every record must be settled.
     pub fn patience(&self) -> Duration {
+        if self.sabotage == Sabotage::LogFallsSilent {
+            return PATIENCE_FOR_WATCHDOGS;
+        }
         let slow = self.in_doubt == InDoubt::Lookup && self.faults.forget;
         if slow { PATIENCE_FOR_LOOKUPS } else { PATIENCE }
     }

@@ -200,7 +200,7 @@ impl<P: Fn() + Send> Polling<P> {
             self.tell_broker_up(true);
         }
         let mut ends = statistics.ends;
-        ends.retain(|(at, _)| self.partitions.contains(at));
+        ends.retain(|log| self.partitions.contains(&log.partition));
         // A pipeline that takes nothing needs no news of this kind, and they must not pile up.
         if !ends.is_empty() && !self.stalled {
             self.handover.push(Intake::Ends(ends));

@@ -1,0 +1,67 @@
+//! The watchdog: a partition that has something to do, and does nothing without a known reason, ends the process.
+
+use std::time::Duration;
+
+use super::homes::{Home, Phase};
+use super::{Pipeline, Stopped};
+use crate::domain::life::State;
+use crate::ports::{App, Claims, DeadLetters};
+use crate::telemetry::Loop;
+
+/// How long a partition may stand still without a known reason: as long as Kafka lets a consumer be silent
+/// (`max.poll.interval.ms`).
+const STANDSTILL: Duration = Duration::from_secs(300);
+
+/// How long the thread that polls Kafka may take for one turn.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// A request that is open for longer than its timeout and this is not waited for by anybody any more.
+const MARGIN: Duration = Duration::from_secs(10);
+
+impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
+    /// Called at every tick.
+    pub(super) fn watch(&mut self) {
+        let beats = self.pulses.beats(Loop::Kafka);
+        if self.watchdog.look(beats.unwrap_or(0), beats.is_some(), self.now.moment) >= SILENCE {
+            self.stand_still(format!("the thread that polls kafka has not turned for {SILENCE:?}"));
+        }
+        let all_go = self.store_up && self.app_up && self.broker_up && !self.drain.is_on();
+        let all_go = all_go && self.leases.live(self.now.moment).is_some();
+        for index in self.homes.indices() {
+            let Some(home) = self.homes.get(index) else { continue };
+            let due = all_go && has_work(home) && !self.pauses.holds(&home.partition) && !self.waits_in_order(index);
+            let Some(home) = self.homes.get_mut(index) else { continue };
+            if home.watchdog.look(home.moves, due, self.now.moment) >= STANDSTILL {
+                let (partition, low_water) = (home.partition.clone(), home.low_water.position().0);
+                let (open, end) = (home.open, home.doubt.end().0);
+                self.stand_still(format!(
+                    "{partition} has not moved for {STANDSTILL:?} without a known reason: low water {low_water}, log end {end}, \
+                     {open} records open"
+                ));
+            }
+        }
+    }
+
+    /// Whether a record of the partition waits for something that is sure to come: a time, or the end of its request.
+    fn waits_in_order(&self, index: u32) -> bool {
+        let patience = self.rules.app_timeout + MARGIN;
+        let waits = self.table.tokens(|entry| {
+            entry.home == Some(index)
+                && match entry.life.state {
+                    State::HeldByOther { .. } | State::BackingOff { .. } => true,
+                    State::Sending { .. } | State::LookingUp { .. } => self.now.moment.since(entry.asked) < patience,
+                    _ => false,
+                }
+        });
+        !waits.is_empty()
+    }
+
+    fn stand_still(&mut self, why: String) {
+        tracing::error!(error = %why, "standing still; the process ends so that another one goes on");
+        self.stopped = Some(Stopped::StandsStill(why));
+    }
+}
+
+fn has_work(home: &Home) -> bool {
+    home.phase == Phase::Running && (home.open > 0 || home.unread)
+}
