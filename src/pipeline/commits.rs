@@ -3,7 +3,7 @@
 use super::Pipeline;
 use super::homes::Phase;
 use crate::domain::history::History;
-use crate::domain::reasons::{CommitResult, HistoryExtent};
+use crate::domain::reasons::CommitResult;
 use crate::domain::record::{NextOffset, TopicPartition};
 use crate::ports::{App, Claims, Commit, DeadLetters, LogCommand};
 
@@ -50,9 +50,10 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             if let Some(before) = before
                 && let Some(extent) = history.forgotten_since(&before)
             {
-                home.doubt_all(&before);
-                say_history_differs(&home.partition, extent);
+                let partition = home.partition.clone();
+                self.history_differs(&partition, &before, extent);
             }
+            let Some(home) = self.homes.get_mut(index) else { continue };
             if home.start_due {
                 if now >= home.start_after && !committing {
                     home.phase = Phase::Starting { committing: true };
@@ -102,13 +103,4 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             }
         }
     }
-}
-
-fn say_history_differs(partition: &TopicPartition, extent: HistoryExtent) {
-    tracing::error!(
-        topic = %partition.topic,
-        partition = partition.partition,
-        extent = extent.as_str(),
-        "redis has lost memory since this partition was committed; what stands in its log now is in doubt"
-    );
 }

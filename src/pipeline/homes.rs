@@ -58,6 +58,8 @@ pub(super) struct Home {
     pub(super) doubt: Option<(NextOffset, History)>,
     /// The true end of the log at the loss is not known yet: the next one that is told counts.
     pub(super) doubt_grows: bool,
+    /// The store had forgotten when it came, and an operator must look before its records go on.
+    pub(super) awaits_operator: bool,
     /// Its bound holds it back.
     pub(super) bound: bool,
     /// The log was told to pause it.
@@ -134,6 +136,7 @@ impl Homes {
             end: assigned.log_end,
             doubt: None,
             doubt_grows: false,
+            awaits_operator: false,
             bound: false,
             paused: false,
         };

@@ -23,6 +23,7 @@ fn every_lie_is_caught_by_the_check_that_is_meant_for_it() {
     let quiet = Faults::default();
     let crashes = Faults { crash: true, ..quiet };
     let moves = Faults { rebalance: true, restart: true, ..quiet };
+    let forgets = Faults { forget: true, ..quiet };
     let unknown = Faults { app_unknown: true, ..quiet };
     for (faults, sabotage, words) in [
         (moves, Sabotage::EveryClaimIsNew, "sent as first although"),
@@ -36,6 +37,7 @@ fn every_lie_is_caught_by_the_check_that_is_meant_for_it() {
         (Faults { app_fails: true, ..quiet }, Sabotage::AttemptsStandStill, "was sent twice"),
         (quiet, Sabotage::HeldBytesLeak, "not finished in time"),
         (quiet, Sabotage::KeysAreLost, "was applied before"),
+        (forgets, Sabotage::NobodyWaits, "no operator has looked"),
     ] {
         is_caught(faults, sabotage, words);
     }
