@@ -182,7 +182,7 @@ impl Crash {
             let value = estate.standing.get(id);
             let (doubtful, marked) = (value.is_some_and(is_doubtful), value.is_some_and(is_mark));
             let heirs: Vec<_> = requests.iter().filter(|request| is_heirs(request)).collect();
-            assert!(!(marked && !heirs.is_empty()), "{id} was marked ({value:?}) and forwarded again");
+            assert!(!marked || heirs.is_empty(), "{id} was marked ({value:?}) and forwarded again");
             match self.doubt {
                 Doubt::Repeat => {
                     assert_eq!(heirs.is_empty(), marked, "{id} stood as {value:?}");

@@ -1,7 +1,7 @@
 //! An app that fences in SQL, by the text of our own page, between processes that die or stand still.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kafka_once::failpoints::Failpoint;
@@ -23,8 +23,8 @@ struct Bank(Arc<Mutex<(Fence, Sqlite)>>);
 
 impl Bank {
     /// `None` (recorded as a skip) without python3.
-    fn open(path: PathBuf) -> Option<Self> {
-        let (fence, mut database) = (Fence::from_page(), Sqlite::open(&path)?);
+    fn open(path: &Path) -> Option<Self> {
+        let (fence, mut database) = (Fence::from_page(), Sqlite::open(path)?);
         fence.prepare(&mut database).expect("the recipe's table");
         Some(Self(Arc::new(Mutex::new((fence, database)))))
     }
@@ -58,7 +58,7 @@ fn attempt(request: &Request) -> Attempt {
 fn fenced(name: &str) -> Option<(Trial, Bank, tempfile::TempDir)> {
     let scene = Scene::new(Ground::Real, name, 6)?;
     let dir = tempfile::tempdir().expect("a directory");
-    let bank = Bank::open(dir.path().join("app.db"))?;
+    let bank = Bank::open(&dir.path().join("app.db"))?;
     Some((Trial::begin(scene, 6), bank, dir))
 }
 

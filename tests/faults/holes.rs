@@ -190,8 +190,8 @@ fn an_error_of_the_store_pauses_and_neither_drops_nor_acknowledges_a_message() {
     let committed = topics::committed(&scene.bootstrap, &scene.group, &scene.topic).expect("commits");
     for one in &trial.produced {
         let (partition, offset) = one.position;
-        let passed = committed.get(&partition).is_some_and(|committed| offset < committed.next);
-        assert!(!passed || held.get(&one.id).is_some_and(is_mark), "{one:?} is committed and not marked");
+        let below = committed.get(&partition).is_some_and(|committed| offset < committed.next);
+        assert!(!below || held.get(&one.id).is_some_and(is_mark), "{one:?} is committed and not marked");
     }
 
     redis.cli(&["CONFIG", "SET", "maxmemory", "0"]).expect("memory again");
