@@ -1,5 +1,7 @@
 //! From the lane to a claim that is ours: what the store's answers mean.
 
+use std::time::Duration;
+
 use super::answering::{dead_letter, waited_for_other};
 use super::leaving::release;
 use super::{Effect, Effects, End, Event, Hold, IdReuse, Life, Scene, State};
@@ -48,11 +50,12 @@ fn claim(life: &Life, before: Spent, in_doubt: bool, scene: &Scene) -> Hold {
     let carried = life.carried.spent;
     let retries = before.retries.max(carried.retries);
     let doubt_until = if in_doubt { before.deadline.max(carried.deadline) } else { UnixMillis(0) };
-    let written = Spent {
-        attempt: before.attempt.max(carried.attempt).saturating_add(1),
-        retries,
-        deadline: latest_deadline(scene).max(doubt_until),
-    };
+    let mut deadline = latest_deadline(scene).max(doubt_until);
+    if deadline == before.deadline {
+        // Never the value that was given back before: a release of that one that is carried out late would undo ours.
+        deadline = deadline.after(Duration::from_millis(1));
+    }
+    let written = Spent { attempt: before.attempt.max(carried.attempt).saturating_add(1), retries, deadline };
     let session = scene.session;
     Hold {
         session,

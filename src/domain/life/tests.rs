@@ -266,6 +266,17 @@ fn a_value_given_back_never_comes_again() {
 }
 
 #[test]
+fn a_claim_taken_back_is_never_the_value_that_was_given_back() {
+    let first = Walk::claimed();
+    let before = Walk::new().on(Event::Start).written();
+    let given_back = first.on(Event::Leave).written();
+    let again = Walk::new().on(Event::Start).on(found(given_back));
+    let Effect::Replace { value, .. } = again.effect() else { panic!("{:?} takes nothing over", again.effects) };
+    assert_ne!(value, before, "a release of the first claim that is carried out late would undo the second one");
+    assert_eq!(again.on(Event::Replaced).on(Event::Slot).sent(), Some((Delivery::First, 1)), "nothing was sent before");
+}
+
+#[test]
 fn a_claim_won_from_a_store_that_has_forgotten_meanwhile_is_in_doubt() {
     let mut asking = Walk::new().on(Event::Start);
     asking.life.doubt();
