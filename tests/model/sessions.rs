@@ -1,4 +1,4 @@
-//! Sessions and the store's memory, as `src/pipeline/leases.rs` keeps them.
+//! Sessions and the store's memory, as `src/pipeline/leases.rs` and `history.rs` keep them.
 
 use kafka_once::domain::claim::SessionId;
 use kafka_once::domain::life::Event;
@@ -75,6 +75,7 @@ impl Turn<'_> {
         let open = self.scope.variant != Variant::OpenNotDoubted;
         let host = self.host();
         for home in &mut host.homes {
+            // The end that is known here is the true one: nothing is told later, so doubt need not grow.
             home.doubt.spread(&before.history(), home.low_water.taken_to());
         }
         for entry in host.entries.iter_mut().filter(|_| open) {

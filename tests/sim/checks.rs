@@ -27,8 +27,8 @@ pub fn at_the_end(world: &World) {
 
 /// A trusting app applies each message exactly once, unless a request outlives its sidecar's belief in it.
 fn once_each(world: &World, truth: &Truth, broken: &mut Vec<String>) {
-    let Faults { stall, forget, app_zombie, .. } = world.plan.faults;
-    if world.plan.model == AppModel::Trusting && (stall || forget || app_zombie) {
+    let Faults { stall, forget, fail_over, app_zombie, .. } = world.plan.faults;
+    if world.plan.model == AppModel::Trusting && (stall || forget || fail_over || app_zombie) {
         return;
     }
     for (message, effects) in &truth.effects {

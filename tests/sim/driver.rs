@@ -1,10 +1,12 @@
 //! Runs the world of a seed: produces, breaks, heals, lets it finish, and looks whether every promise was kept.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kafka_once::adapters::claims::memory::Replica;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::checks;
@@ -12,6 +14,9 @@ use super::plan::{DRAIN, Plan};
 use super::producer;
 use super::sidecar::SimSidecar;
 use super::world::World;
+
+/// How far a replica may lag behind, in steps of the driver.
+const LAG: usize = 10;
 
 /// What came of a world.
 #[derive(Debug)]
@@ -70,7 +75,7 @@ thread_local! {
 
 async fn live(plan: Plan, loud: bool) -> Outcome {
     let world = World::new(plan, loud);
-    let mut crowd = Crowd { world: Arc::clone(&world), sidecars: Vec::new(), started: 0 };
+    let mut crowd = Crowd { world: Arc::clone(&world), sidecars: Vec::new(), started: 0, replicas: VecDeque::new() };
     tokio::spawn(producer::produce(Arc::clone(&world)));
     for _ in 0..world.plan.hosts {
         crowd.start();
@@ -98,6 +103,8 @@ struct Crowd {
     world: Arc<World>,
     sidecars: Vec<SimSidecar>,
     started: u32,
+    /// What a replica of the store held lately, the oldest first.
+    replicas: VecDeque<Replica>,
 }
 
 impl Crowd {
@@ -124,6 +131,12 @@ impl Crowd {
         sleep(Duration::from_millis(25)).await;
         let world = Arc::clone(&self.world);
         world.group().expire(world.dice.driver.below(8));
+        if world.plan.faults.fail_over {
+            self.replicas.push_back(world.memory.replica());
+            if self.replicas.len() > LAG {
+                self.replicas.pop_front();
+            }
+        }
         for sidecar in &self.sidecars {
             sidecar.call_operator(&world, world.dice.operator.millis(200, 4_000));
             if sidecar.metrics.open() < 0 {
@@ -194,10 +207,16 @@ impl Crowd {
             6 if faults.forget => {
                 note("store forgets");
                 world.memory.forget_all();
-                let started = world.group().committed.keys().cloned().collect();
-                let mut truth = world.truth();
-                truth.forgotten.push(now);
-                truth.started.push(started);
+                world.forgot();
+            }
+            6 if faults.fail_over => {
+                note("fail-over");
+                if let Some(replica) = self.replicas.pop_front() {
+                    self.replicas.clear();
+                    world.memory.fail_over(replica);
+                    world.weather().fail_overs += 1;
+                    world.forgot();
+                }
             }
             7 if faults.app_down => {
                 note("app down");

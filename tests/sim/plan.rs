@@ -36,6 +36,8 @@ pub struct Faults {
     pub store_away: bool,
     /// The store forgets everything.
     pub forget: bool,
+    /// Another primary takes over that has not heard the last moments. Never drawn: only where a test asks for it.
+    pub fail_over: bool,
     /// Verdicts other than accepted.
     pub app_fails: bool,
     /// Requests whose outcome stays unknown.
@@ -232,6 +234,7 @@ fn any(dice: &Dice) -> Faults {
         store_flaky: on(),
         store_away: on(),
         forget: on(),
+        fail_over: false,
         app_fails: on(),
         app_unknown: on(),
         app_zombie: on(),

@@ -56,3 +56,15 @@ fn no_claim_is_left_behind_by_a_session_that_lives() {
         run(plan.with(faults), false).assert_kept();
     }
 }
+
+/// A mark is lost that was written a moment before: the claim below it stands there again, under a session that lives.
+#[test]
+fn a_claim_that_a_fail_over_brings_back_holds_nobody_up() {
+    let faults = Faults { rebalance: true, fail_over: true, ..Faults::default() };
+    for seed in 0..40 {
+        let plan = Plan { backlog: true, messages: 600, max_in_flight: 64, max_open: 1000, ..Plan::of(seed) };
+        let plan = Plan { max_held: 10_000_000, service: 200, in_doubt: InDoubt::Repeat, ..plan };
+        let plan = Plan { ordering: Ordering::None, trouble: Duration::from_secs(8), ..plan };
+        run(plan.with(faults), false).assert_kept();
+    }
+}

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kafka_once::adapters::claims::memory::Memory;
@@ -20,6 +21,8 @@ use super::world::World;
 pub struct SimStore {
     world: Arc<World>,
     host: Arc<Host>,
+    /// Which primary its connection leads to.
+    primary: Arc<AtomicU64>,
 }
 
 /// Work on the store itself. The number: how many thousandths of it are executed.
@@ -41,7 +44,8 @@ enum Fate {
 impl SimStore {
     /// The client of a process.
     pub fn new(world: &Arc<World>, host: &Arc<Host>) -> Self {
-        Self { world: Arc::clone(world), host: Arc::clone(host) }
+        let primary = Arc::new(AtomicU64::new(world.weather().fail_overs));
+        Self { world: Arc::clone(world), host: Arc::clone(host), primary }
     }
 
     fn fate(&self) -> Fate {
@@ -63,6 +67,12 @@ impl SimStore {
         }
     }
 
+    /// Whether the connection leads to a primary that is gone; then a fresh one follows.
+    fn is_cut(&self) -> bool {
+        let now = self.world.weather().fail_overs;
+        self.primary.swap(now, Ordering::Relaxed) != now
+    }
+
     async fn ask<T: Send + 'static>(&self, work: Work<T>) -> Result<T, StoreError> {
         self.host.gate().await;
         let (memory, dice) = (self.world.memory.clone(), &self.world.dice.store);
@@ -70,6 +80,9 @@ impl SimStore {
         let answer = match self.fate() {
             Fate::Answered => {
                 sleep(dice.millis(0, 3)).await;
+                if self.is_cut() {
+                    return Err(StoreError::Away("connection closed".to_owned()));
+                }
                 let answer = work(memory, ALL).await;
                 sleep(dice.millis(0, 3)).await;
                 answer

@@ -21,6 +21,8 @@ pub struct Weather {
     /// Hosts whose app refuses connections, until when.
     pub app_down_until: BTreeMap<u32, Instant>,
     pub letters_away_until: Instant,
+    /// How often another primary has taken over.
+    pub fail_overs: u64,
 }
 
 /// Throws for each neighbour.
@@ -71,10 +73,19 @@ impl World {
                 store_away_until: dawn,
                 app_down_until: BTreeMap::new(),
                 letters_away_until: dawn,
+                fail_overs: 0,
             }),
             group: Mutex::new(Group::new(partitions.collect())),
             plan,
         })
+    }
+
+    /// The store has just forgotten something.
+    pub fn forgot(&self) {
+        let started = self.group().committed.keys().cloned().collect();
+        let mut truth = self.truth();
+        truth.forgotten.push(Instant::now());
+        truth.started.push(started);
     }
 
     /// The long outage that was planned.

@@ -23,16 +23,24 @@ pub struct Memory {
     state: Arc<Mutex<State>>,
 }
 
+/// What a replica holds that lags behind.
+#[derive(Clone)]
+pub struct Replica(State);
+
 /// Bounded: expired keys are swept whenever the number of keys has doubled since the last sweep.
+#[derive(Clone)]
 struct State {
     ids: HashMap<IdHash, Entry>,
     sessions: HashMap<SessionId, Moment>,
     sentinel: Option<String>,
     /// Sentinels made so far; makes each another one.
     sentinels: u64,
+    /// Fail-overs so far; makes each primary another one.
+    primary: u64,
     sweep_at: usize,
 }
 
+#[derive(Clone, Copy)]
 struct Entry {
     stored: Stored,
     expires: Moment,
@@ -46,6 +54,7 @@ impl Memory {
             sessions: HashMap::new(),
             sentinel: None,
             sentinels: 0,
+            primary: 0,
             sweep_at: FIRST_SWEEP,
         };
         Self { now, seed, state: Arc::new(Mutex::new(state)) }
@@ -57,6 +66,17 @@ impl Memory {
         state.ids.clear();
         state.sessions.clear();
         state.sentinel = None;
+    }
+
+    /// What a replica would hold that has heard everything until now, and nothing from now on.
+    pub fn replica(&self) -> Replica {
+        Replica(self.lock().clone())
+    }
+
+    /// A replica takes over: what was written since is lost, and the history says that another primary answers.
+    pub fn fail_over(&self, replica: Replica) {
+        let mut state = self.lock();
+        *state = State { primary: state.primary + 1, ..replica.0 };
     }
 
     /// Puts something that is not ours under an ID's key, for ever, as another tool might.
@@ -178,7 +198,8 @@ impl Claims for Memory {
             let name = [self.seed.to_be_bytes(), state.sentinels.to_be_bytes()].concat();
             state.sentinel = Some(blake3::hash(&name).to_hex()[..32].to_owned());
         }
-        Ok(History { sentinel: state.sentinel.clone().unwrap_or_default(), replication: String::new() })
+        let replication = if state.primary == 0 { String::new() } else { format!("{:x}", state.primary) };
+        Ok(History { sentinel: state.sentinel.clone().unwrap_or_default(), replication })
     }
 }
 
