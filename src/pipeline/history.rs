@@ -45,14 +45,18 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     }
 
     pub(super) fn history_seen(&mut self, history: History) {
-        if let Some(known) = self.leases.history.take()
+        let known = self.leases.history.replace(history.clone());
+        if let Some(known) = known
             && let Some(extent) = history.forgotten_since(&known)
         {
             tracing::error!(extent = extent.as_str(), "redis has lost memory; what stands in the log now is in doubt");
             self.count_loss(extent, &known);
             self.doubt_everything(&known, extent);
+            // When all is lost, so is our session's key, and a heartbeat tells.
+            if extent == HistoryExtent::Recent {
+                self.end_session();
+            }
         }
-        self.leases.history = Some(history);
         self.store_is_up(true, "");
     }
 

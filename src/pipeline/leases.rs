@@ -197,6 +197,16 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         });
     }
 
+    /// Another primary answers. Where a mark is lost, the claim below it may stand there again, and as long as our session
+    /// lives, others would wait for it although nobody works on it here: the session ends, and another one follows.
+    pub(super) fn end_session(&mut self) {
+        let session = self.leases.current;
+        if self.leases.own.gone(session, self.now.moment) {
+            tracing::warn!(session = %session, "session ends: claims of settled messages may stand under its name again");
+            self.fence(session);
+        }
+    }
+
     /// A record found a claim of another session. One question for each session, however many records ask.
     pub(super) fn ask_alive(&mut self, token: Token, session: SessionId) {
         let fresh = self.leases.lease / 10;
