@@ -1,4 +1,7 @@
-//! The history of a namespace: how we notice that the store has forgotten.
+//! The history of a namespace: how we notice that the store has forgotten, and whether somebody must look then.
+
+use super::life::InDoubt;
+use super::reasons::HistoryExtent;
 
 /// What a store remembers of itself. Two equal histories: nothing was forgotten in between.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -32,14 +35,55 @@ impl History {
     }
 
     /// How much may be forgotten in a store that has this history now and had `before` then.
-    pub fn forgotten_since(&self, before: &Self) -> Option<super::reasons::HistoryExtent> {
-        use super::reasons::HistoryExtent::{All, Recent};
+    pub fn forgotten_since(&self, before: &Self) -> Option<HistoryExtent> {
         if self.sentinel != before.sentinel {
-            Some(All)
+            Some(HistoryExtent::All)
         } else if self.replication != before.replication {
-            Some(Recent)
+            Some(HistoryExtent::Recent)
         } else {
             None
+        }
+    }
+}
+
+/// What follows when the store forgot (`ONCE_ON_HISTORY_LOSS`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OnHistoryLoss {
+    /// Go on, with what may repeat marked.
+    Continue,
+    /// When everything was forgotten: wait until somebody resumes.
+    Pause,
+}
+
+impl OnHistoryLoss {
+    /// Whether what is in doubt by the loss waits for a person. Where doubt ends on the dead-letter topic it always
+    /// does, whatever was forgotten: else one loss would drain the topic into the dead-letter topic.
+    pub fn waits(self, extent: HistoryExtent, in_doubt: InDoubt) -> bool {
+        let everything = extent == HistoryExtent::All;
+        in_doubt == InDoubt::DeadLetter || (self == Self::Pause && everything)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_must_look_when_asked_for_and_always_where_doubt_ends_on_the_dead_letter_topic() {
+        use HistoryExtent::{All, Recent};
+        use InDoubt::{DeadLetter, Lookup, Repeat};
+        use OnHistoryLoss::{Continue, Pause};
+        for (setting, extent, in_doubt, waits) in [
+            (Continue, All, Repeat, false),
+            (Continue, All, Lookup, false),
+            (Continue, All, DeadLetter, true),
+            (Continue, Recent, DeadLetter, true),
+            (Pause, All, Repeat, true),
+            (Pause, All, Lookup, true),
+            (Pause, Recent, Repeat, false),
+            (Pause, Recent, DeadLetter, true),
+        ] {
+            assert_eq!(setting.waits(extent, in_doubt), waits, "{setting:?} {extent} {in_doubt:?}");
         }
     }
 }

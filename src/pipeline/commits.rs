@@ -3,7 +3,7 @@
 use super::Pipeline;
 use super::homes::Phase;
 use crate::domain::history::History;
-use crate::domain::reasons::{CommitResult, HistoryExtent};
+use crate::domain::reasons::CommitResult;
 use crate::domain::record::{NextOffset, TopicPartition};
 use crate::failpoints::{self, Failpoint};
 use crate::ports::{App, Claims, Commit, DeadLetters, LogCommand};
@@ -44,7 +44,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         }
         let Some(history) = self.leases.history.clone() else { return };
         let now = self.now.moment;
-        let (mut begin, mut commits, mut losses) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut begin, mut commits) = (Vec::new(), Vec::new());
         for index in self.homes.indices() {
             let Some(home) = self.homes.get_mut(index) else { continue };
             let Phase::Starting { committing } = home.phase else { continue };
@@ -52,10 +52,10 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             if let Some(before) = before
                 && let Some(extent) = history.forgotten_since(&before)
             {
-                home.doubt_all(&before);
-                say_history_differs(&home.partition, extent);
-                losses.push((extent, before));
+                let partition = home.partition.clone();
+                self.history_differs(&partition, &before, extent);
             }
+            let Some(home) = self.homes.get_mut(index) else { continue };
             if home.start_due {
                 if now >= home.start_after && !committing {
                     home.phase = Phase::Starting { committing: true };
@@ -68,9 +68,6 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             let partition = home.partition.clone();
             self.show_pauses(&partition);
             begin.push(partition);
-        }
-        for (extent, before) in &losses {
-            self.count_loss(*extent, before);
         }
         if !commits.is_empty() {
             self.tell_log(LogCommand::Commit(commits));
@@ -111,13 +108,4 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             }
         }
     }
-}
-
-fn say_history_differs(partition: &TopicPartition, extent: HistoryExtent) {
-    tracing::error!(
-        topic = %partition.topic,
-        partition = partition.partition,
-        extent = extent.as_str(),
-        "redis has lost memory since this partition was committed; what stands in its log now is in doubt"
-    );
 }

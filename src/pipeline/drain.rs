@@ -186,6 +186,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         }
         self.metrics.unassigned(&home.partition);
         self.forget_pauses(&home.partition);
+        self.forget_gone_records();
         tracing::info!(
             topic = %home.partition.topic,
             partition = home.partition.partition,

@@ -71,7 +71,9 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         }
         while self.desk.claims() + self.to_send.len() < self.ahead.bound() {
             let Some(token) = self.to_claim.pop_front() else { return };
-            self.start_claim(token);
+            if self.may_claim(token) {
+                self.start_claim(token);
+            }
         }
     }
 

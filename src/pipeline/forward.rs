@@ -36,7 +36,9 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             && self.leases.live(self.now.moment).is_some()
         {
             let Some(token) = self.to_send.pop_front() else { break };
-            self.live(token, Event::Slot);
+            if self.may_send(token) {
+                self.live(token, Event::Slot);
+            }
         }
         self.ahead.waiting(self.to_send.len());
         let room = self.app_up && self.couriers.busy() < self.limits.max_in_flight;

@@ -61,6 +61,8 @@ pub(super) struct Home {
     pub(super) moves: u64,
     /// Whether it stands still.
     pub(super) watchdog: Watchdog,
+    /// The store had forgotten when it came, and an operator must look before its records go on.
+    pub(super) awaits_operator: bool,
     /// Its bound holds it back.
     pub(super) bound: bool,
     /// The log was told to pause it.
@@ -119,6 +121,7 @@ impl Homes {
             unread: false,
             moves: 0,
             watchdog: Watchdog::default(),
+            awaits_operator: false,
             bound: false,
             paused: false,
         };

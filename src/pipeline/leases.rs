@@ -1,4 +1,4 @@
-//! The session of this process, the sessions of others, and the store's memory.
+//! The session of this process, the sessions of others, and whether the store answers.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::{Pipeline, Report, Stopped};
 use crate::domain::claim::SessionId;
 use crate::domain::history::History;
 use crate::domain::life::Event;
-use crate::domain::reasons::{HistoryExtent, PauseReason};
+use crate::domain::reasons::PauseReason;
 use crate::domain::session::{Duty, Session};
 use crate::domain::time::Moment;
 use crate::ports::{App, ClaimCommand, Claims, DeadLetters, StoreError};
@@ -32,8 +32,8 @@ pub(super) struct Leases {
     others: HashMap<SessionId, Other>,
     pub(super) history: Option<History>,
     /// Pasts whose loss was counted, the newest last: commits and other partitions may tell of them again.
-    counted: VecDeque<History>,
-    asking_history: bool,
+    pub(super) counted: VecDeque<History>,
+    pub(super) asking_history: bool,
     /// A store that is away is not asked again before this.
     ask_again: Moment,
     lease: Duration,
@@ -78,9 +78,6 @@ impl Leases {
 
 /// Between two questions for the history of a store that is away.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
-
-/// Lost pasts remembered at most; one that comes up again beyond is counted again.
-const PASTS: usize = 16;
 
 /// Other sessions remembered at most; beyond, those that nobody asks for are forgotten.
 const OTHERS: usize = 1024;
@@ -188,6 +185,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             self.live(token, Event::Fenced);
         }
         self.to_send.clear();
+        self.forget_held_claims();
         self.desk.drop_unwanted(|asker| self.table.awaits(asker));
         self.metrics.in_flight(self.couriers.busy() as u64);
         let claims = Arc::clone(&self.claims);
@@ -225,66 +223,6 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         other.seen = Some(if alive { Ok(self.now.moment) } else { Err(()) });
         for token in std::mem::take(&mut other.askers) {
             self.live(token, Event::Alive(session, alive));
-        }
-    }
-
-    /// Compares the sentinel that came with a batch: gone or another means that everything was forgotten.
-    pub(super) fn sentinel_seen(&mut self, sentinel: Option<&str>) {
-        let forgotten = |known: &&History| sentinel != Some(known.sentinel.as_str());
-        if let Some(known) = self.leases.history.as_ref().filter(forgotten).cloned() {
-            self.doubt_everything(&known); // before the replies of the same batch are heard: they may have forgotten
-            self.ask_history();
-        }
-    }
-
-    /// Asks for the whole history, one question at a time.
-    fn ask_history(&mut self) {
-        if std::mem::replace(&mut self.leases.asking_history, true) {
-            return;
-        }
-        let (claims, reports) = (Arc::clone(&self.claims), self.reports.0.clone());
-        tokio::spawn(async move {
-            let _ = reports.send(Report::Session(Outcome::History(claims.history().await)));
-        });
-    }
-
-    fn history_seen(&mut self, history: History) {
-        if let Some(known) = self.leases.history.take()
-            && let Some(extent) = history.forgotten_since(&known)
-        {
-            self.history_lost(extent, &known);
-        }
-        self.leases.history = Some(history);
-        self.store_is_up(true, "");
-    }
-
-    fn history_lost(&mut self, extent: HistoryExtent, before: &History) {
-        tracing::error!(extent = extent.as_str(), "redis has lost memory; what stands in the log now is in doubt");
-        self.count_loss(extent, before);
-        self.doubt_everything(before);
-    }
-
-    /// Counts a loss once, whether it was seen as it happened or is told by the commits of many partitions.
-    pub(super) fn count_loss(&mut self, extent: HistoryExtent, before: &History) {
-        if self.leases.counted.contains(before) {
-            return;
-        }
-        if self.leases.counted.len() >= PASTS {
-            self.leases.counted.pop_front();
-        }
-        self.leases.counted.push_back(before.clone());
-        self.metrics.history_lost(extent);
-    }
-
-    fn doubt_everything(&mut self, before: &History) {
-        for home in self.homes.iter_mut() {
-            home.doubt_all(before);
-            home.doubt.grow();
-        }
-        for token in self.table.tokens(|_| true) {
-            if let Some(entry) = self.table.get_mut(token) {
-                entry.life.doubt();
-            }
         }
     }
 

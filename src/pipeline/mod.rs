@@ -12,6 +12,7 @@ mod desk;
 mod drain;
 mod effects;
 mod forward;
+mod history;
 mod homes;
 mod identify;
 mod intake;
@@ -32,6 +33,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use clock::Clock;
 pub use identify::{Fits, Identifier, digest, id_hash};
 
+use crate::domain::history::OnHistoryLoss;
 use crate::domain::lanes::{Lanes, Ordering};
 use crate::domain::life::Rules;
 use crate::domain::time::{Moment, Now};
@@ -46,6 +48,7 @@ use ahead::Ahead;
 use couriers::{Courier, Couriers};
 use desk::{BatchPlace, Desk};
 use drain::Drain;
+use history::HeldBack;
 use homes::Homes;
 use leases::Leases;
 use pauses::Pauses;
@@ -72,6 +75,8 @@ pub struct Limits {
     pub dedup_window: Duration,
     /// How long the session's key lives without a heartbeat.
     pub lease: Duration,
+    /// What follows when the store forgot.
+    pub on_history_loss: OnHistoryLoss,
     /// Between two commits of a partition.
     pub commit_interval: Duration,
     /// From the wish to stop to the end, in all.
@@ -174,6 +179,7 @@ pub struct Pipeline<C, A, D> {
     to_send: VecDeque<Token>,
     /// Records that start again when a session lives.
     to_restart: Vec<Token>,
+    held_back: HeldBack,
     desk: Desk,
     ahead: Ahead,
     couriers: Couriers,
@@ -222,6 +228,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             to_claim: VecDeque::new(),
             to_send: VecDeque::new(),
             to_restart: Vec::new(),
+            held_back: HeldBack::default(),
             desk: Desk::default(),
             ahead: Ahead::new(),
             couriers: Couriers::new(),

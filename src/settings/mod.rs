@@ -37,7 +37,7 @@ pub use files::Files;
 pub use kafka::{Connection, Kafka, OnLoss, Start, Topics};
 pub use operating::{Log, LogFormat, Operating};
 pub use problems::{Problem, Problems};
-pub use redis::{ClientIdentity, OnHistoryLoss, Reach, Redis};
+pub use redis::{ClientIdentity, Reach, Redis};
 pub use secret::{Secret, SecretString};
 pub use store::{Access, Store};
 pub use url::Node;

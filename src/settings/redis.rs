@@ -7,6 +7,7 @@ use super::reader::Reader;
 use super::secret::{Secret, SecretString};
 use super::store::{self, Store};
 use super::{kafka, units};
+use crate::domain::history::OnHistoryLoss;
 
 /// The shortest lease: below, a pause of the scheduler costs a session.
 const LEASE_MIN: Duration = Duration::from_secs(3);
@@ -48,15 +49,6 @@ pub struct Redis {
     pub lease: Duration,
     /// What follows when everything was forgotten.
     pub on_history_loss: OnHistoryLoss,
-}
-
-/// What follows when Redis forgot everything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnHistoryLoss {
-    /// Go on, with what may repeat marked.
-    Continue,
-    /// Wait until somebody resumes.
-    Pause,
 }
 
 pub(super) fn reach(read: &mut Reader) -> Option<Reach> {

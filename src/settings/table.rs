@@ -68,7 +68,7 @@ pub static TABLE: &[Variable] = &[
     unset("ONCE_DEDUP_NAMESPACE", "the group", "scope of the IDs; another one reprocesses from scratch"),
     preset("ONCE_DEDUP_WINDOW", "24h", "life of a mark"),
     preset("ONCE_LEASE", "30s", "life of a session without renewal: at least 3s and above `ONCE_APP_TIMEOUT`"),
-    preset("ONCE_ON_HISTORY_LOSS", "continue", "when Redis forgot everything: `continue`, or `pause` until `POST /resume`"),
+    preset("ONCE_ON_HISTORY_LOSS", "continue", "when Redis forgot everything: `continue`, or `pause` until `POST /resume` (always so with `ONCE_IN_DOUBT=dead-letter`)"),
     required("ONCE_APP_URL", "where records are sent: `http://`, `https://` or `unix:/path/app.sock[:/http/path]`; may hold `{topic}`"),
     preset("ONCE_APP_TIMEOUT", "20s", "per attempt, in all"),
     unset("ONCE_APP_READY_URL", "a TCP connect", "answers 2xx when the app is ready"),

@@ -172,6 +172,7 @@ pub(super) fn limits(settings: &Settings) -> Limits {
         max_in_flight: settings.delivery.max_in_flight as usize,
         dedup_window: settings.redis.dedup_window,
         lease: settings.redis.lease,
+        on_history_loss: settings.redis.on_history_loss,
         commit_interval: settings.operating.commit_interval,
         drain_timeout: settings.operating.drain_timeout,
     }

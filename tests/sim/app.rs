@@ -75,7 +75,7 @@ impl SimApp {
 
     fn fate(&self, request: &Request) -> Fate {
         let (world, dice) = (&self.world, &self.world.dice.app);
-        let service = Duration::from_millis(dice.below(world.plan.service + 1));
+        let service = Duration::from_millis(dice.below(world.plan.service + 1)).max(world.plan.slow);
         let survives = world.may(|faults| faults.app_zombie) && dice.percent(50);
         let fate = |service, outcome| Fate { service, outcome, survives };
         if request.id.as_str().starts_with(POISON) {

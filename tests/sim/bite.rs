@@ -23,6 +23,7 @@ fn every_lie_is_caught_by_the_check_that_is_meant_for_it() {
     let quiet = Faults::default();
     let crashes = Faults { crash: true, ..quiet };
     let moves = Faults { rebalance: true, restart: true, ..quiet };
+    let forgets = Faults { forget: true, ..quiet };
     let unknown = Faults { app_unknown: true, ..quiet };
     for (faults, sabotage, words) in [
         (moves, Sabotage::EveryClaimIsNew, "sent as first although"),
@@ -37,6 +38,7 @@ fn every_lie_is_caught_by_the_check_that_is_meant_for_it() {
         (quiet, Sabotage::HeldBytesLeak, "not finished in time"),
         (quiet, Sabotage::LogFallsSilent, "standing still"),
         (quiet, Sabotage::KeysAreLost, "was applied before"),
+        (forgets, Sabotage::NobodyWaits, "no operator has looked"),
     ] {
         is_caught(faults, sabotage, words);
     }

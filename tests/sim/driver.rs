@@ -40,6 +40,12 @@ impl Outcome {
     }
 }
 
+/// Runs something on a runtime of its own, with paused time.
+pub fn on_paused_time<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime").block_on(work)
+}
+
 /// Runs a plan on a runtime of its own, with paused time.
 pub fn run(plan: Plan, loud: bool) -> Outcome {
     PANICS.with_borrow_mut(Vec::clear);
@@ -50,8 +56,7 @@ pub fn run(plan: Plan, loud: bool) -> Outcome {
             before(info);
         }));
     });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let mut outcome = runtime.expect("a runtime").block_on(live(plan, loud));
+    let mut outcome = on_paused_time(live(plan, loud));
     outcome.violations.extend(PANICS.with_borrow_mut(std::mem::take).into_iter().map(|what| format!("panic: {what}")));
     outcome
 }
@@ -120,6 +125,7 @@ impl Crowd {
         let world = Arc::clone(&self.world);
         world.group().expire(world.dice.driver.below(8));
         for sidecar in &self.sidecars {
+            sidecar.call_operator(&world, world.dice.operator.millis(200, 4_000));
             if sidecar.metrics.open() < 0 {
                 world.truth().broken("the books: more was closed than received");
             }

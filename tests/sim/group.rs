@@ -104,6 +104,13 @@ impl Group {
         }
     }
 
+    /// Throws out everybody.
+    pub fn expel_all(&mut self, turn: u64) {
+        for id in self.members.keys().copied().collect::<Vec<_>>() {
+            self.leave(id, turn);
+        }
+    }
+
     /// Shares the partitions out anew; `turn` says who gets the first one.
     pub fn rebalance(&mut self, turn: u64) {
         let members: Vec<MemberId> = self.members.keys().copied().collect();

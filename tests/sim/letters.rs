@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kafka_once::domain::reasons::DeadLetterReason;
 use kafka_once::ports::{DeadLetter, DeadLetters};
 use tokio::time::{Instant, sleep};
 
@@ -30,7 +31,11 @@ impl SimLetters {
         let record = &letter.record;
         let message = letter.id.as_ref().map(|id| message_of(record, id));
         let at = (record.topic_partition(), record.position().offset.0);
-        self.world.truth().letter(at, Letter { message, payload: payload_of(record), reason: letter.reason });
+        let mut truth = self.world.truth();
+        if letter.reason == DeadLetterReason::InDoubt {
+            truth.goes_on_in_doubt(self.host.number, &format!("the letter of {message:?}"));
+        }
+        truth.letter(at, Letter { message, payload: payload_of(record), reason: letter.reason });
     }
 }
 

@@ -14,6 +14,7 @@ mod log;
 mod plan;
 mod producer;
 mod regressions;
+mod scripts;
 mod sidecar;
 mod store;
 mod truth;

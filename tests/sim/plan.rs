@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use kafka_once::domain::history::OnHistoryLoss;
 use kafka_once::domain::lanes::Ordering;
 use kafka_once::domain::life::InDoubt;
+use kafka_once::domain::reasons::HistoryExtent;
 
 use super::dice::Dice;
 
@@ -49,6 +51,12 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// Whether a request can be in doubt only because the store forgot.
+    pub fn only_forgetting_leaves_doubt(&self) -> bool {
+        let gone = Self { forget: false, app_fails: false, ..*self };
+        self.forget && gone.are_graceful()
+    }
+
     /// Whether every process ends as it should and every answer comes.
     pub fn are_graceful(&self) -> bool {
         let Self { rebalance: _, restart: _, commits: _, letters: _, .. } = *self;
@@ -93,6 +101,8 @@ pub enum Sabotage {
     AttemptsStandStill,
     /// Records come without their keys, so that nothing keeps their order.
     KeysAreLost,
+    /// The sidecars go on after a loss of memory although they were told to wait.
+    NobodyWaits,
 }
 
 /// Everything that is drawn before the world begins.
@@ -109,6 +119,7 @@ pub struct Plan {
     pub faults: Faults,
     pub model: AppModel,
     pub in_doubt: InDoubt,
+    pub on_history_loss: OnHistoryLoss,
     pub ordering: Ordering,
     pub max_in_flight: usize,
     pub max_open: u64,
@@ -118,6 +129,8 @@ pub struct Plan {
     pub skew: u64,
     /// The app's usual service time in milliseconds, at most.
     pub service: u64,
+    /// At least so long.
+    pub slow: Duration,
     /// How long records are produced and faults happen.
     pub trouble: Duration,
     /// Every app, or the store when that may go away, is away from the second second on, for so long.
@@ -168,6 +181,7 @@ impl Plan {
             faults,
             model: dice.pick(&[AppModel::Trusting, AppModel::Transactional]),
             in_doubt,
+            on_history_loss: Dice::new(seed, "history").pick(&[OnHistoryLoss::Continue, OnHistoryLoss::Pause]),
             ordering: dice.pick(&[Ordering::Key, Ordering::Key, Ordering::Partition, Ordering::None, Ordering::None]),
             max_in_flight: usize::try_from(dice.pick(&[1, 2, 8, 64])).expect("small"),
             max_open: dice.pick(&[2, 10, 100, 1000, 1000]),
@@ -175,10 +189,16 @@ impl Plan {
             attempts: dice.pick(&[Some(3), Some(10), None]),
             skew: if in_doubt == InDoubt::Lookup { 0 } else { dice.pick(&[0, 50, 3_000]) },
             service: if backlog { 20 } else { dice.pick(&[1, 20, 20, 300]) },
+            slow: Duration::ZERO,
             trouble: dice.millis(4_000, 16_000),
             outage: Duration::ZERO,
             sabotage: Sabotage::None,
         }
+    }
+
+    /// Whether sidecars must wait for an operator when the store forgot everything.
+    pub fn waits_for_operator(&self) -> bool {
+        self.on_history_loss.waits(HistoryExtent::All, self.in_doubt)
     }
 
     /// Within this time of peace every record must be settled.

@@ -61,8 +61,13 @@ fn one(world: &World, dice: &Dice, number: u64, sent: &[(TopicPartition, Planted
     (at, planted)
 }
 
-fn put(world: &World, dice: &Dice, at: &TopicPartition, mut planted: Planted) {
+fn put(world: &World, dice: &Dice, at: &TopicPartition, planted: Planted) {
     let hole = if dice.percent(10) { 1 + i64::try_from(dice.below(5)).expect("few") } else { 0 };
+    append(world, at, planted, hole);
+}
+
+/// Appends a record to the log, behind a hole of so many offsets.
+pub fn append(world: &World, at: &TopicPartition, mut planted: Planted, hole: i64) {
     let mut truth = world.truth();
     let log = truth.log.entry(at.clone()).or_default();
     planted.offset = log.last().map_or(0, |last| last.offset + 1) + hole;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kafka_once::domain::history::OnHistoryLoss;
 use kafka_once::domain::lanes::Ordering;
 use kafka_once::domain::life::InDoubt;
 
@@ -17,7 +18,19 @@ fn seeds_that_once_broke_a_promise_keep_it() {
         (583, "a partition assigned during a drain was never given back: the process did not end"),
         (1510, "a claim that was won in the batch that showed the loss of memory was sent as first"),
     ] {
-        run(Plan::of(seed), false).assert_kept();
+        // As it was then: nobody waited for an operator.
+        run(Plan { on_history_loss: OnHistoryLoss::Continue, ..Plan::of(seed) }, false).assert_kept();
+    }
+}
+
+/// The store forgets again and again while partitions move: whoever has one waits until an operator has looked.
+#[test]
+fn nothing_in_doubt_goes_on_before_an_operator_has_looked_wherever_a_partition_moves() {
+    let faults = Faults { forget: true, rebalance: true, restart: true, app_fails: true, ..Faults::default() };
+    for seed in 0..100 {
+        let in_doubt = if seed % 2 == 0 { InDoubt::Repeat } else { InDoubt::DeadLetter };
+        let plan = Plan { in_doubt, on_history_loss: OnHistoryLoss::Pause, ..Plan::of(seed) };
+        run(plan.with(faults), false).assert_kept();
     }
 }
 

@@ -1,11 +1,14 @@
 //! One sidecar: the real pipeline on a host, with the world's neighbours around it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 
-use kafka_once::domain::life::{IdReuse, Rules};
+use kafka_once::domain::history::OnHistoryLoss;
+use kafka_once::domain::life::{IdReuse, InDoubt, Rules};
+use kafka_once::domain::reasons::PauseReason;
 use kafka_once::domain::retry::RetryPolicy;
 use kafka_once::pipeline::{Clock, Ending, Limits, Neighbours, Pipeline, Stopped};
-use kafka_once::ports::{HeldBytes, Operation};
+use kafka_once::ports::{HeldBytes, Operation, Scope};
 use kafka_once::telemetry::{Metrics, Pulses, StatusBoard};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -14,7 +17,7 @@ use super::app::SimApp;
 use super::host::{Host, OnHost};
 use super::letters::SimLetters;
 use super::log::{SimLog, Windows};
-use super::plan::{APP_TIMEOUT, DRAIN, LEASE, Plan};
+use super::plan::{APP_TIMEOUT, DRAIN, LEASE, Plan, Sabotage};
 use super::store::SimStore;
 use super::world::World;
 
@@ -26,6 +29,9 @@ pub struct SimSidecar {
     pub metrics: Arc<Metrics>,
     pub held: Arc<HeldBytes>,
     pub windows: Windows,
+    board: Arc<StatusBoard>,
+    /// An operator has been told and will answer.
+    operator_comes: Arc<AtomicBool>,
     pub task: JoinHandle<Result<(), Stopped>>,
     stop: Option<oneshot::Sender<Ending>>,
     operations: mpsc::Sender<Operation>,
@@ -41,6 +47,7 @@ impl SimSidecar {
         let (log, commands) = mpsc::unbounded_channel();
         let (operations, operated) = mpsc::channel(4);
         let (held, windows) = (Arc::new(HeldBytes::default()), Windows::default());
+        let board = Arc::new(StatusBoard::default());
         let neighbours = Neighbours {
             claims: SimStore::new(world, &host),
             app: SimApp::new(world, &host),
@@ -50,7 +57,7 @@ impl SimSidecar {
             operations: operated,
             held: Arc::clone(&held),
             metrics: Arc::clone(&metrics),
-            board: Arc::new(StatusBoard::default()),
+            board: Arc::clone(&board),
             pulses: Arc::new(Pulses::default()),
         };
         let clock = Clock::new(host.wall(), world.plan.seed * 1000 + u64::from(number));
@@ -67,7 +74,30 @@ impl SimSidecar {
         );
         tokio::spawn(OnHost::new(&host, polling));
         world.truth().note(&format!("sidecar {number} starts"));
-        Self { host, metrics, held, windows, task, stop: Some(stop), operations }
+        let operator_comes = Arc::default();
+        Self { host, metrics, held, windows, board, operator_comes, task, stop: Some(stop), operations }
+    }
+
+    /// Whether its status page says that something waits since the store forgot.
+    pub fn waits_for_operator(&self) -> bool {
+        self.board.status().pauses.iter().any(|pause| pause.reason == PauseReason::HistoryLost)
+    }
+
+    /// `POST /resume` by an operator who has looked, some time after the status page has asked for one.
+    pub fn call_operator(&self, world: &Arc<World>, after: Duration) {
+        if !self.waits_for_operator() || self.operator_comes.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (world, host, comes) = (Arc::clone(world), Arc::clone(&self.host), Arc::clone(&self.operator_comes));
+        let operations = self.operations.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            world.truth().resumed(host.number);
+            let (reply, answered) = oneshot::channel();
+            let _ = operations.send(Operation::Resume { scope: Scope::All, reply }).await;
+            let _ = answered.await; // it may have ended
+            comes.store(false, Ordering::Relaxed);
+        });
     }
 
     /// SIGTERM.
@@ -103,11 +133,12 @@ impl SimSidecar {
 }
 
 fn rules(plan: &Plan) -> Rules {
+    let reckless = plan.sabotage == Sabotage::NobodyWaits && plan.in_doubt == InDoubt::DeadLetter;
     let (backoff, backoff_max) = (Duration::from_millis(20), Duration::from_millis(500));
     Rules {
         app_timeout: APP_TIMEOUT,
         retry: RetryPolicy { attempts: plan.attempts, backoff, backoff_max },
-        in_doubt: plan.in_doubt,
+        in_doubt: if reckless { InDoubt::Repeat } else { plan.in_doubt },
         id_reuse: IdReuse::DeadLetter,
         dead_letters: true,
         longest_wait: Duration::from_millis(200),
@@ -115,11 +146,13 @@ fn rules(plan: &Plan) -> Rules {
 }
 
 fn limits(plan: &Plan) -> Limits {
+    let reckless = plan.sabotage == Sabotage::NobodyWaits;
     Limits {
         ordering: plan.ordering,
         max_in_flight: plan.max_in_flight,
         dedup_window: Duration::from_secs(24 * 3600),
         lease: LEASE,
+        on_history_loss: if reckless { OnHistoryLoss::Continue } else { plan.on_history_loss },
         commit_interval: Duration::from_millis(200),
         drain_timeout: DRAIN,
     }

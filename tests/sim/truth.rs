@@ -62,6 +62,10 @@ pub struct Letter {
 /// Everything that happened.
 pub struct Truth {
     faults: Faults,
+    /// Whether sidecars must wait for an operator when the store forgot.
+    waits: bool,
+    /// When an operator last resumed each host.
+    resumed: BTreeMap<u32, Instant>,
     dawn: Instant,
     pub log: BTreeMap<TopicPartition, Vec<Planted>>,
     pub effects: BTreeMap<Message, Vec<Effect>>,
@@ -79,6 +83,8 @@ pub struct Truth {
 
 /// How long before its request a claim may have been made.
 const CLAIM_AGE: Duration = Duration::from_secs(5);
+/// Within this time a sidecar that talks to the store notices that it forgot.
+const NOTICE: Duration = Duration::from_secs(3);
 /// How old the log's end may be that a sidecar knows when it notices that the store forgot.
 const STALE_END: Duration = Duration::from_secs(2);
 /// The same for a process that may have been stopped meanwhile.
@@ -86,9 +92,11 @@ const STALE_END_IF_STOPPED: Duration = Duration::from_secs(15);
 
 impl Truth {
     /// Nothing has happened yet. `loud`: every event is printed.
-    pub fn new(faults: Faults, loud: bool) -> Self {
+    pub fn new(faults: Faults, waits: bool, loud: bool) -> Self {
         Self {
             faults,
+            waits,
+            resumed: BTreeMap::new(),
             dawn: Instant::now(),
             log: BTreeMap::new(),
             effects: BTreeMap::new(),
@@ -123,9 +131,32 @@ impl Truth {
         self.violations.push(format!("{:.3} {what}", self.dawn.elapsed().as_secs_f64()));
     }
 
+    /// An operator looks at a host, and lets it go on.
+    pub fn resumed(&mut self, host: u32) {
+        self.note(&format!("an operator resumes {host}"));
+        self.resumed.insert(host, Instant::now());
+    }
+
+    /// A host goes on with a record that is in doubt: after a loss of memory only when an operator has looked.
+    pub fn goes_on_in_doubt(&mut self, host: u32, what: &str) {
+        if !self.waits || !self.faults.only_forgetting_leaves_doubt() {
+            return;
+        }
+        let now = Instant::now();
+        let noticed = self.forgotten.iter().rfind(|forgot| **forgot + NOTICE <= now);
+        let since = noticed.or(self.forgotten.first());
+        let looked = |forgot: &Instant| self.resumed.get(&host).is_some_and(|resumed| resumed >= forgot);
+        if !since.is_some_and(looked) {
+            self.broken(&format!("{what} goes on in doubt at {host}, and no operator has looked"));
+        }
+    }
+
     /// A request reached the app; returns its place among those of its message.
     pub fn arrived(&mut self, message: &Message, host: u32, delivery: Delivery, attempt: u32, until: Instant) -> usize {
         self.note(&format!("request {message:?} from {host} attempt {attempt} {}", delivery.as_str()));
+        if delivery == Delivery::PossibleRepeat {
+            self.goes_on_in_doubt(host, &format!("{message:?}"));
+        }
         let earlier = self.requests.entry(message.clone()).or_default().clone();
         let excused = earlier.first().is_some_and(|first| self.forgotten.iter().any(|at| *at + CLAIM_AGE >= first.at));
         if !excused && earlier.iter().any(|seen| seen.attempt == attempt) {

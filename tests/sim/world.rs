@@ -30,6 +30,7 @@ pub struct AllDice {
     pub log: Dice,
     pub letters: Dice,
     pub driver: Dice,
+    pub operator: Dice,
 }
 
 /// The world that all sidecars of one seed share.
@@ -60,10 +61,11 @@ impl World {
                 log: dice("log"),
                 letters: dice("letters"),
                 driver: dice("driver"),
+                operator: dice("operator"),
             },
             dawn,
             memory: Memory::new(Arc::new(now), seed),
-            truth: Mutex::new(Truth::new(plan.faults, loud)),
+            truth: Mutex::new(Truth::new(plan.faults, plan.waits_for_operator(), loud)),
             weather: Mutex::new(Weather {
                 calm: false,
                 store_away_until: dawn,

@@ -1,0 +1,213 @@
+//! Worlds with a script instead of dice: one sidecar, one story, and what must be seen at each turn of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_once::domain::history::OnHistoryLoss;
+use kafka_once::domain::life::InDoubt;
+use kafka_once::domain::record::TopicPartition;
+use tokio::time::{Instant, sleep};
+
+use super::driver::on_paused_time;
+use super::plan::{AppModel, Faults, Plan};
+use super::producer::append;
+use super::sidecar::SimSidecar;
+use super::truth::Planted;
+use super::world::World;
+
+/// Longer than anything takes that needs no operator.
+const LONG: Duration = Duration::from_secs(15);
+
+/// Records that are taken in at once.
+const SOME: usize = 12;
+
+/// A quiet world with one partition.
+fn quiet(in_doubt: InDoubt, on_history_loss: OnHistoryLoss) -> Plan {
+    let plan =
+        Plan { topics: vec![("orders", 1)], model: AppModel::Transactional, in_doubt, on_history_loss, ..Plan::of(0) };
+    Plan { attempts: None, max_in_flight: 64, max_open: 1000, max_held: 10_000_000, skew: 0, ..plan }
+        .with(Faults { forget: true, ..Faults::default() })
+}
+
+/// The one who acts in a script.
+struct Stage {
+    world: Arc<World>,
+    sidecar: SimSidecar,
+    started: u32,
+    produced: usize,
+}
+
+impl Stage {
+    fn set(plan: Plan) -> Self {
+        let world = World::new(plan, false);
+        let sidecar = SimSidecar::start(&world, 1);
+        tokio::spawn(coordinate(Arc::clone(&world)));
+        Self { world, sidecar, started: 1, produced: 0 }
+    }
+
+    fn produce(&mut self, count: usize) {
+        let at = TopicPartition { topic: Arc::from("orders"), partition: 0 };
+        for _ in 0..count {
+            let name = self.produced;
+            let (id, payload) = (Some(format!("m{name}")), format!("p{name}"));
+            let key = Some(format!("k{name}"));
+            append(&self.world, &at, Planted { offset: 0, id, key, payload, produced: Instant::now() }, 0);
+            self.produced += 1;
+        }
+    }
+
+    fn app_is_down(&self, down: bool) {
+        let until = if down { Instant::now() + LONG * 100 } else { Instant::now() };
+        self.world.weather().app_down_until.insert(self.started, until);
+    }
+
+    fn forget(&self) {
+        self.world.memory.forget_all();
+        let started = self.world.group().committed.keys().cloned().collect();
+        let mut truth = self.world.truth();
+        truth.forgotten.push(Instant::now());
+        truth.started.push(started);
+    }
+
+    /// SIGKILL, and another process in its place.
+    fn kill_and_start(&mut self) {
+        self.sidecar.kill();
+        self.started += 1;
+        self.sidecar = SimSidecar::start(&self.world, self.started);
+    }
+
+    fn open(&self) -> usize {
+        usize::try_from(self.sidecar.metrics.open()).expect("the books")
+    }
+
+    fn effects(&self) -> usize {
+        self.world.truth().effects.values().map(Vec::len).sum()
+    }
+
+    /// Requests and dead letters.
+    fn acts(&self) -> (usize, usize) {
+        let truth = self.world.truth();
+        (truth.requests.values().map(Vec::len).sum(), truth.letters.len())
+    }
+
+    async fn until(&self, what: &str, happens: impl Fn(&Self) -> bool) {
+        let end = Instant::now() + LONG;
+        while !happens(self) {
+            assert!(Instant::now() < end, "{what} does not happen");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn all_is_settled(&self) {
+        self.until("the end of everything", |stage| {
+            stage.world.truth().open_record().is_none() && stage.sidecar.metrics.open() == 0
+        })
+        .await;
+        assert_eq!(self.world.truth().violations, Vec::<String>::new());
+    }
+}
+
+/// The group throws out whoever is silent.
+async fn coordinate(world: Arc<World>) {
+    loop {
+        sleep(Duration::from_millis(25)).await;
+        world.group().expire(0);
+    }
+}
+
+/// The modes in which an operator must look, and where the records in doubt end then.
+const WAITING: [(InDoubt, OnHistoryLoss, bool); 3] = [
+    (InDoubt::Repeat, OnHistoryLoss::Pause, false),
+    (InDoubt::DeadLetter, OnHistoryLoss::Pause, true),
+    (InDoubt::DeadLetter, OnHistoryLoss::Continue, true),
+];
+
+async fn nothing_goes_on_before_the_operator(stage: &mut Stage, lettered: bool) {
+    stage.until("a pause", |stage| stage.sidecar.waits_for_operator()).await;
+    let before = stage.acts();
+    stage.app_is_down(false);
+    sleep(LONG).await;
+    assert_eq!(stage.acts(), before, "requests and dead letters before anybody has looked");
+    assert!(stage.sidecar.waits_for_operator());
+    stage.sidecar.call_operator(&stage.world, Duration::ZERO);
+    stage.all_is_settled().await;
+    let letters = if lettered { SOME } else { 0 };
+    assert_eq!((stage.effects(), stage.acts().1), (2 * SOME - letters, letters));
+    stage.produce(SOME);
+    stage.all_is_settled().await;
+    assert_eq!(stage.effects(), 3 * SOME - letters, "what was produced after the loss is in no doubt");
+}
+
+#[test]
+fn after_a_loss_of_memory_nothing_in_doubt_goes_on_before_an_operator_has_looked() {
+    for (in_doubt, on_history_loss, lettered) in WAITING {
+        on_paused_time(async move {
+            let mut stage = Stage::set(quiet(in_doubt, on_history_loss));
+            stage.produce(SOME);
+            stage.all_is_settled().await;
+            stage.app_is_down(true);
+            stage.produce(SOME);
+            stage.until("an intake", |stage| stage.open() == SOME).await;
+            stage.forget();
+            nothing_goes_on_before_the_operator(&mut stage, lettered).await;
+        });
+    }
+}
+
+#[test]
+fn the_same_when_sidecar_and_store_die_together() {
+    for (in_doubt, on_history_loss, lettered) in WAITING {
+        on_paused_time(async move {
+            let mut stage = Stage::set(quiet(in_doubt, on_history_loss));
+            stage.produce(SOME);
+            stage.all_is_settled().await;
+            sleep(Duration::from_secs(1)).await; // its last commit
+            stage.app_is_down(true);
+            stage.produce(SOME);
+            stage.until("an intake", |stage| stage.open() == SOME).await;
+            stage.forget();
+            stage.kill_and_start();
+            nothing_goes_on_before_the_operator(&mut stage, lettered).await;
+        });
+    }
+}
+
+#[test]
+fn what_is_in_flight_when_the_store_forgets_finishes_while_the_rest_waits() {
+    on_paused_time(async {
+        let plan = Plan { service: 600, max_in_flight: 5, ..quiet(InDoubt::Repeat, OnHistoryLoss::Pause) };
+        let mut stage = Stage::set(Plan { slow: Duration::from_millis(100), ..plan });
+        stage.produce(20);
+        stage.until("five requests", |stage| stage.acts().0 == 5).await;
+        stage.forget();
+        stage.until("a pause", |stage| stage.sidecar.waits_for_operator()).await;
+        let (sent, finished) = (stage.acts().0, stage.effects());
+        assert!(finished < sent && sent < 20, "{finished} of {sent} have finished");
+        sleep(LONG).await;
+        assert_eq!((stage.effects(), stage.acts().0), (sent, sent));
+        stage.sidecar.call_operator(&stage.world, Duration::ZERO);
+        stage.all_is_settled().await;
+        assert_eq!(stage.effects(), 20);
+    });
+}
+
+#[test]
+fn an_operator_who_has_looked_is_not_asked_again_for_a_partition_that_comes_later() {
+    on_paused_time(async {
+        let mut stage = Stage::set(quiet(InDoubt::Repeat, OnHistoryLoss::Pause));
+        stage.produce(SOME);
+        stage.all_is_settled().await;
+        stage.app_is_down(true);
+        stage.produce(SOME);
+        stage.until("an intake", |stage| stage.open() == SOME).await;
+        stage.forget();
+        stage.until("a pause", |stage| stage.sidecar.waits_for_operator()).await;
+        stage.sidecar.call_operator(&stage.world, Duration::ZERO);
+        stage.until("the end of the pause", |stage| !stage.sidecar.waits_for_operator()).await;
+        stage.world.group().expel_all(0);
+        stage.until("the loss of the partition", |stage| stage.sidecar.metrics.open() == 0).await;
+        stage.app_is_down(false);
+        stage.all_is_settled().await;
+        assert_eq!(stage.effects(), 2 * SOME);
+    });
+}
