@@ -129,6 +129,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             at_head: false,
             ready: false,
             asked: self.now.moment,
+            written: self.now.moment,
             courier: None,
             epoch: 0,
         });

@@ -16,6 +16,7 @@ mod history;
 mod homes;
 mod identify;
 mod intake;
+mod keeping;
 mod leases;
 mod operations;
 mod pauses;
@@ -198,6 +199,8 @@ pub struct Pipeline<C, A, D> {
     probe_at: Moment,
     probe_wait: Duration,
     commit_at: Moment,
+    /// When claims are looked through for old ones.
+    keep_at: Moment,
     tick_at: Moment,
     look_at: Moment,
     stopped: Option<Stopped>,
@@ -245,6 +248,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             probe_at: now.moment,
             probe_wait: forward::FIRST_PROBE,
             commit_at: now.moment.after(limits.commit_interval),
+            keep_at: now.moment,
             tick_at: now.moment,
             look_at: now.moment,
             stopped: None,
@@ -334,6 +338,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             self.tick_at = self.now.moment.after(TICK);
             self.ahead.tick();
             self.watch();
+            self.keep_claims();
             self.publish();
         }
     }
