@@ -41,7 +41,7 @@ use crate::domain::time::{Moment, Now};
 use crate::domain::verdict::Answer;
 use crate::domain::watchdog::Watchdog;
 use crate::ports::{
-    App, ClaimBatch, Claims, DeadLetters, HeldBytes, Intake, LogCommand, Lookup, Operation, StoreError,
+    App, Assignment, ClaimBatch, Claims, DeadLetters, HeldBytes, Intake, LogOrder, Lookup, Operation, StoreError,
 };
 use crate::telemetry::{Loop, Metrics, Pulses, StatusBoard};
 
@@ -95,7 +95,7 @@ pub struct Neighbours<C, A, D> {
     /// What the log tells.
     pub intake: mpsc::Receiver<Intake>,
     /// What the log is asked.
-    pub log: mpsc::UnboundedSender<LogCommand>,
+    pub log: mpsc::UnboundedSender<LogOrder>,
     /// What operators ask.
     pub operations: mpsc::Receiver<Operation>,
     /// Bytes held, shared with the log.
@@ -160,7 +160,9 @@ pub struct Pipeline<C, A, D> {
     letters: Option<Arc<D>>,
     intake: mpsc::Receiver<Intake>,
     intake_open: bool,
-    log: mpsc::UnboundedSender<LogCommand>,
+    /// The newest assignment that the log has told of.
+    assignment_seen: Assignment,
+    log: mpsc::UnboundedSender<LogOrder>,
     operations: mpsc::Receiver<Operation>,
     reports: (mpsc::UnboundedSender<Report>, mpsc::UnboundedReceiver<Report>),
     held: Arc<HeldBytes>,
@@ -216,6 +218,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             letters: neighbours.letters.map(Arc::new),
             intake: neighbours.intake,
             intake_open: true,
+            assignment_seen: Assignment::default(),
             log: neighbours.log,
             operations: neighbours.operations,
             reports: mpsc::unbounded_channel(),
