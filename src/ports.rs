@@ -220,7 +220,9 @@ pub enum Intake {
     Lost(Vec<TopicPartition>),
     /// A commit request ended.
     Committed {
-        /// What it held.
+        /// The newest assignment that its order knew.
+        seen: Assignment,
+        /// What of it ended so; what ended in another way is told by itself.
         offsets: Vec<(TopicPartition, NextOffset)>,
         /// How it ended.
         result: CommitResult,
@@ -239,6 +241,11 @@ pub enum Intake {
     Left,
 }
 
+/// Numbers the assignments of partitions to this process, in their order. A partition that went away and came back is
+/// another assignment: nothing that was said of the first is about the second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Assignment(pub u64);
+
 /// Where the log of one partition ends now.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LogEnd {
@@ -256,6 +263,8 @@ pub struct LogEnd {
 pub struct Assigned {
     /// The partition.
     pub partition: TopicPartition,
+    /// Which assignment it is.
+    pub assignment: Assignment,
     /// The next offset that will be read.
     pub start: NextOffset,
     /// What the group had committed, with the metadata beside it.
@@ -266,6 +275,15 @@ pub struct Assigned {
     pub log_end: NextOffset,
     /// How many of its records are between low water and the last one taken in.
     pub window: Arc<Window>,
+}
+
+/// A command to the log, with the newest assignment that the pipeline knew: of what was assigned since, it says nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogOrder {
+    /// The newest assignment known.
+    pub seen: Assignment,
+    /// What is asked.
+    pub command: LogCommand,
 }
 
 /// What the pipeline asks of the log.

@@ -6,7 +6,7 @@ use crate::domain::history::History;
 use crate::domain::reasons::CommitResult;
 use crate::domain::record::{NextOffset, TopicPartition};
 use crate::failpoints::{self, Failpoint};
-use crate::ports::{App, Claims, Commit, DeadLetters, LogCommand};
+use crate::ports::{App, Assignment, Claims, Commit, DeadLetters, LogCommand};
 
 impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     /// Commits low water of every partition where it has moved, once in a commit interval.
@@ -78,7 +78,12 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         }
     }
 
-    pub(super) fn committed(&mut self, offsets: &[(TopicPartition, NextOffset)], result: CommitResult) {
+    pub(super) fn committed(
+        &mut self,
+        seen: Assignment,
+        offsets: &[(TopicPartition, NextOffset)],
+        result: CommitResult,
+    ) {
         if result == CommitResult::Ok {
             failpoints::pass(Failpoint::Committed);
         }
@@ -87,8 +92,8 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             tracing::warn!("commit failed; tried again with the next interval");
         }
         for (partition, next) in offsets {
-            let Some(home) = self.homes.named(partition) else { continue };
             // An answer to what an earlier assignment of the same partition had sent says nothing of this one.
+            let Some(home) = self.homes.named(partition).filter(|home| home.assignment <= seen) else { continue };
             if let Phase::Starting { committing: true } = home.phase {
                 if *next == home.low_water.position() {
                     home.phase = Phase::Starting { committing: false };

@@ -14,10 +14,12 @@ const BATCH: usize = 256;
 /// Between two tries while the store is away.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// Whom an answer is for: a record in one epoch of its life, or all that ask for a session.
+/// Whom an answer is for: a record in one epoch of its life, whoever keeps its claim from expiring, or all that ask for
+/// a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asker {
     Record(Token, u32),
+    Keeping(Token, u32),
     Session(SessionId),
 }
 
@@ -31,7 +33,8 @@ const WORTH_A_TRIP: usize = 32;
 /// Which of the batches that may be out.
 pub(super) type BatchPlace = usize;
 
-/// The queue before the store. Bounded: each open record has at most one command here, each foreign session one.
+/// The queue before the store. Bounded: each open record has at most one command here, its claim one that keeps it, each
+/// foreign session one.
 ///
 /// Batches may be answered in any order: a record asks again only when it has been answered.
 #[derive(Debug, Default)]

@@ -60,6 +60,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         let Some(entry) = self.table.get_mut(token) else { return };
         let Some((id, _)) = &entry.id else { return };
         entry.asked = self.now.moment;
+        entry.written = self.now.moment;
         let (command, asker) = (command(*id), Asker::Record(token, entry.epoch));
         self.desk.push(asker, command);
     }
@@ -109,6 +110,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
                 for (asker, reply) in self.desk.answered(place, batch.replies) {
                     match asker {
                         Asker::Record(token, epoch) => self.reply(token, epoch, reply),
+                        Asker::Keeping(token, epoch) => self.kept(token, epoch, reply),
                         Asker::Session(session) => self.session_seen(session, reply == ClaimReply::Alive(true)),
                     }
                 }

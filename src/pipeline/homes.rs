@@ -9,7 +9,7 @@ use crate::domain::low_water::{LowWater, Slot};
 use crate::domain::record::{NextOffset, TopicPartition};
 use crate::domain::time::Moment;
 use crate::domain::watchdog::Watchdog;
-use crate::ports::{Assigned, Window};
+use crate::ports::{Assigned, Assignment, Window};
 use crate::telemetry::TopicId;
 
 /// How far a partition has come.
@@ -39,6 +39,7 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Home {
     pub(super) partition: TopicPartition,
+    pub(super) assignment: Assignment,
     pub(super) topic: TopicId,
     pub(super) topic_index: u32,
     pub(super) phase: Phase,
@@ -107,6 +108,7 @@ impl Homes {
         self.by_name.insert(assigned.partition.clone(), index);
         let home = Home {
             partition: assigned.partition,
+            assignment: assigned.assignment,
             topic,
             topic_index,
             phase: Phase::Starting { committing: false },

@@ -16,7 +16,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             Intake::Records(records) => self.records(records),
             Intake::Revoking(partitions) => self.revoking(&partitions),
             Intake::Lost(partitions) => partitions.iter().for_each(|partition| self.lost(partition)),
-            Intake::Committed { offsets, result } => self.committed(&offsets, result),
+            Intake::Committed { seen, offsets, result } => self.committed(seen, &offsets, result),
             Intake::Ends(ends) => {
                 for end in ends {
                     self.log_ends_at(&end);
@@ -57,6 +57,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             log_end = assigned.log_end.0,
             "partition assigned"
         );
+        self.assignment_seen = self.assignment_seen.max(assigned.assignment);
         self.metrics.assigned(&assigned.partition);
         let topic = self.metrics.topic(&assigned.partition.topic);
         let index = self.homes.add(assigned, topic);
@@ -129,6 +130,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             at_head: false,
             ready: false,
             asked: self.now.moment,
+            written: self.now.moment,
             courier: None,
             epoch: 0,
         });

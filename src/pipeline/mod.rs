@@ -16,6 +16,7 @@ mod history;
 mod homes;
 mod identify;
 mod intake;
+mod keeping;
 mod leases;
 mod operations;
 mod pauses;
@@ -40,7 +41,7 @@ use crate::domain::time::{Moment, Now};
 use crate::domain::verdict::Answer;
 use crate::domain::watchdog::Watchdog;
 use crate::ports::{
-    App, ClaimBatch, Claims, DeadLetters, HeldBytes, Intake, LogCommand, Lookup, Operation, StoreError,
+    App, Assignment, ClaimBatch, Claims, DeadLetters, HeldBytes, Intake, LogOrder, Lookup, Operation, StoreError,
 };
 use crate::telemetry::{Loop, Metrics, Pulses, StatusBoard};
 
@@ -94,7 +95,7 @@ pub struct Neighbours<C, A, D> {
     /// What the log tells.
     pub intake: mpsc::Receiver<Intake>,
     /// What the log is asked.
-    pub log: mpsc::UnboundedSender<LogCommand>,
+    pub log: mpsc::UnboundedSender<LogOrder>,
     /// What operators ask.
     pub operations: mpsc::Receiver<Operation>,
     /// Bytes held, shared with the log.
@@ -159,7 +160,9 @@ pub struct Pipeline<C, A, D> {
     letters: Option<Arc<D>>,
     intake: mpsc::Receiver<Intake>,
     intake_open: bool,
-    log: mpsc::UnboundedSender<LogCommand>,
+    /// The newest assignment that the log has told of.
+    assignment_seen: Assignment,
+    log: mpsc::UnboundedSender<LogOrder>,
     operations: mpsc::Receiver<Operation>,
     reports: (mpsc::UnboundedSender<Report>, mpsc::UnboundedReceiver<Report>),
     held: Arc<HeldBytes>,
@@ -198,6 +201,8 @@ pub struct Pipeline<C, A, D> {
     probe_at: Moment,
     probe_wait: Duration,
     commit_at: Moment,
+    /// When claims are looked through for old ones.
+    keep_at: Moment,
     tick_at: Moment,
     look_at: Moment,
     stopped: Option<Stopped>,
@@ -213,6 +218,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             letters: neighbours.letters.map(Arc::new),
             intake: neighbours.intake,
             intake_open: true,
+            assignment_seen: Assignment::default(),
             log: neighbours.log,
             operations: neighbours.operations,
             reports: mpsc::unbounded_channel(),
@@ -245,6 +251,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             probe_at: now.moment,
             probe_wait: forward::FIRST_PROBE,
             commit_at: now.moment.after(limits.commit_interval),
+            keep_at: now.moment,
             tick_at: now.moment,
             look_at: now.moment,
             stopped: None,
@@ -334,6 +341,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             self.tick_at = self.now.moment.after(TICK);
             self.ahead.tick();
             self.watch();
+            self.keep_claims();
             self.publish();
         }
     }

@@ -6,7 +6,7 @@ use super::Pipeline;
 use crate::domain::reasons::PauseReason;
 use crate::domain::record::TopicPartition;
 use crate::domain::time::UnixMillis;
-use crate::ports::{App, Claims, DeadLetters, LogCommand};
+use crate::ports::{App, Claims, DeadLetters, LogCommand, LogOrder};
 
 /// Reasons for which nothing is taken in, each with its partition (`None`: all of them), since when, and words.
 /// Bounded by reasons times partitions.
@@ -155,7 +155,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     }
 
     pub(super) fn tell_log(&self, command: LogCommand) {
-        if self.log.send(command).is_err() {
+        if self.log.send(LogOrder { seen: self.assignment_seen, command }).is_err() {
             tracing::debug!("kafka thread has ended");
         }
     }

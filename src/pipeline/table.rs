@@ -42,6 +42,8 @@ pub(super) struct Entry {
     pub(super) ready: bool,
     /// When its request was sent, or its command to the store.
     pub(super) asked: Moment,
+    /// When its claim was last on its way to the store: it lives for a window from then on.
+    pub(super) written: Moment,
     /// The courier that carries its request.
     pub(super) courier: Option<Courier>,
     /// Grows when the record starts again under a new session: replies to what was asked before are not heard.
@@ -104,7 +106,9 @@ impl Table {
     /// Whether somebody still waits for what was asked.
     pub(super) fn awaits(&self, asker: Asker) -> bool {
         match asker {
-            Asker::Record(token, epoch) => self.get(token).is_some_and(|entry| entry.epoch == epoch),
+            Asker::Record(token, epoch) | Asker::Keeping(token, epoch) => {
+                self.get(token).is_some_and(|entry| entry.epoch == epoch)
+            }
             Asker::Session(_) => true,
         }
     }

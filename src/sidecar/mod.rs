@@ -154,7 +154,7 @@ struct Parts {
     app: HttpApp,
     letters: Option<KafkaDeadLetters>,
     intake: mpsc::Receiver<crate::ports::Intake>,
-    log: mpsc::UnboundedSender<crate::ports::LogCommand>,
+    log: mpsc::UnboundedSender<crate::ports::LogOrder>,
     operations: mpsc::Receiver<crate::ports::Operation>,
     held: Arc<HeldBytes>,
     metrics: Arc<Metrics>,

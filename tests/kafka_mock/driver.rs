@@ -9,7 +9,7 @@ use std::time::Duration;
 use kafka_once::adapters::kafka::{KafkaConfig, KafkaLog};
 use kafka_once::domain::reasons::{CommitResult, DeadLetterReason};
 use kafka_once::domain::record::{NextOffset, Record, TopicPartition};
-use kafka_once::ports::{Assigned, Commit, HeldBytes, Intake, LogCommand, Taken, Unfit, Window};
+use kafka_once::ports::{Assigned, Assignment, Commit, HeldBytes, Intake, LogCommand, LogOrder, Taken, Unfit, Window};
 use tokio::sync::mpsc::{Receiver, UnboundedSender, channel, unbounded_channel};
 
 /// Nothing takes this long: a test that waits longer hangs.
@@ -17,7 +17,7 @@ const HANGS: Duration = Duration::from_secs(90);
 
 pub struct Driver {
     intake: Receiver<Intake>,
-    commands: UnboundedSender<LogCommand>,
+    commands: UnboundedSender<LogOrder>,
     thread: JoinHandle<()>,
     runtime: tokio::runtime::Runtime,
     pulses: Arc<AtomicU64>,
@@ -59,7 +59,7 @@ impl Driver {
     }
 
     pub fn say(&self, command: LogCommand) {
-        self.commands.send(command).expect("the log listens");
+        self.commands.send(LogOrder { seen: Assignment(u64::MAX), command }).expect("the log listens");
     }
 
     /// Waits for `count` partitions, sorted.
@@ -138,7 +138,7 @@ impl Driver {
         let commit = Commit { partition: partition.clone(), next: NextOffset(next), metadata: metadata.to_owned() };
         self.say(LogCommand::Commit(vec![commit]));
         let (offsets, result) = self.until(|said| match said {
-            Intake::Committed { offsets, result } => Some((offsets, result)),
+            Intake::Committed { offsets, result, .. } => Some((offsets, result)),
             _ => None,
         });
         assert_eq!(offsets, [(partition.clone(), NextOffset(next))]);

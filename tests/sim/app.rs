@@ -81,6 +81,9 @@ impl SimApp {
         if request.id.as_str().starts_with(POISON) {
             return fate(service, Outcome::Declines(422, None, None));
         }
+        if world.weather().app_dies {
+            return fate(service, Outcome::DiesAfter);
+        }
         if world.may(|faults| faults.app_unknown) && dice.percent(10) {
             let long = request.timeout * u32::try_from(dice.below(60) + 80).expect("small") / 100;
             return match dice.below(4) {

@@ -8,7 +8,7 @@ use kafka_once::domain::identity::Source;
 use kafka_once::domain::reasons::CommitResult;
 use kafka_once::domain::record::{NextOffset, Offset, Position, Record, TopicPartition};
 use kafka_once::pipeline::Identifier;
-use kafka_once::ports::{Assigned, Commit, HeldBytes, Intake, LogCommand, LogEnd, Window};
+use kafka_once::ports::{Assigned, Assignment, Commit, HeldBytes, Intake, LogCommand, LogEnd, LogOrder, Window};
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep};
@@ -33,6 +33,7 @@ pub type Windows = Arc<Mutex<BTreeMap<TopicPartition, Arc<Window>>>>;
 
 #[allow(clippy::struct_excessive_bools)] // each holds the partition by itself
 struct Owned {
+    assignment: Assignment,
     window: Arc<Window>,
     next: i64,
     begun: bool,
@@ -55,15 +56,16 @@ pub struct SimLog {
     host: Arc<Host>,
     member: MemberId,
     intake: Sender<Intake>,
-    commands: UnboundedReceiver<LogCommand>,
+    commands: UnboundedReceiver<LogOrder>,
     held: Arc<HeldBytes>,
     windows: Windows,
     waiting: VecDeque<Intake>,
     owned: BTreeMap<TopicPartition, Owned>,
+    newest: Assignment,
     draining: Option<Draining>,
     looking: Option<(Instant, Vec<TopicPartition>)>,
     holds: bool,
-    commits: UnboundedSender<(MemberId, Vec<Commit>)>,
+    commits: UnboundedSender<(MemberId, Assignment, Vec<Commit>)>,
     answers: Answers,
     unanswered: usize,
     ends_at: Instant,
@@ -77,7 +79,7 @@ impl SimLog {
         world: Arc<World>,
         host: Arc<Host>,
         intake: Sender<Intake>,
-        commands: UnboundedReceiver<LogCommand>,
+        commands: UnboundedReceiver<LogOrder>,
         held: Arc<HeldBytes>,
         windows: Windows,
     ) {
@@ -98,6 +100,7 @@ impl SimLog {
             windows,
             waiting,
             owned,
+            newest: Assignment::default(),
             draining,
             looking,
             holds,
@@ -164,35 +167,43 @@ impl SimLog {
     fn obey(&mut self) -> Option<bool> {
         loop {
             match self.commands.try_recv() {
-                Ok(LogCommand::Begin(partitions)) => self.each(&partitions, |owned| owned.begun = true),
-                Ok(LogCommand::Pause(partitions)) => self.each(&partitions, |owned| owned.told = true),
-                Ok(LogCommand::Resume(partitions)) => self.each(&partitions, |owned| owned.told = false),
-                Ok(LogCommand::Release(partitions)) => {
-                    if let Some(draining) = &mut self.draining {
-                        draining.open.retain(|at| !partitions.contains(at));
-                    }
-                }
-                Ok(LogCommand::Commit(commits)) => self.commit(commits),
-                Ok(LogCommand::Leave) => return Some(true),
+                Ok(LogOrder { command: LogCommand::Leave, .. }) => return Some(true),
+                Ok(LogOrder { seen, command }) => self.obey_one(seen, command),
                 Err(TryRecvError::Empty) => return None,
                 Err(TryRecvError::Disconnected) => return Some(false),
             }
         }
     }
 
-    fn each(&mut self, partitions: &[TopicPartition], change: impl Fn(&mut Owned)) {
-        for at in partitions {
-            self.owned.get_mut(at).map(&change);
+    fn obey_one(&mut self, seen: Assignment, command: LogCommand) {
+        match command {
+            LogCommand::Begin(partitions) => self.each(seen, &partitions, |owned| owned.begun = true),
+            LogCommand::Pause(partitions) => self.each(seen, &partitions, |owned| owned.told = true),
+            LogCommand::Resume(partitions) => self.each(seen, &partitions, |owned| owned.told = false),
+            LogCommand::Release(partitions) => {
+                let known = |at: &TopicPartition| self.owned.get(at).is_some_and(|owned| owned.assignment <= seen);
+                if let Some(draining) = &mut self.draining {
+                    draining.open.retain(|at| !partitions.contains(at) || !known(at));
+                }
+            }
+            LogCommand::Commit(commits) => self.commit(seen, commits),
+            LogCommand::Leave => {}
         }
     }
 
-    fn commit(&mut self, commits: Vec<Commit>) {
-        let (ours, gone): (Vec<_>, Vec<_>) =
-            commits.into_iter().partition(|commit| self.owned.contains_key(&commit.partition));
-        if !gone.is_empty() {
-            self.push(Intake::Committed { offsets: offsets(&gone), result: CommitResult::NotOwner });
+    fn each(&mut self, seen: Assignment, partitions: &[TopicPartition], change: impl Fn(&mut Owned)) {
+        for at in partitions {
+            self.owned.get_mut(at).filter(|owned| owned.assignment <= seen).map(&change);
         }
-        if !ours.is_empty() && self.commits.send((self.member, ours)).is_ok() {
+    }
+
+    fn commit(&mut self, seen: Assignment, commits: Vec<Commit>) {
+        let known = |commit: &Commit| self.owned.get(&commit.partition).is_some_and(|owned| owned.assignment <= seen);
+        let (ours, gone): (Vec<_>, Vec<_>) = commits.into_iter().partition(known);
+        if !gone.is_empty() {
+            self.push(Intake::Committed { seen, offsets: offsets(&gone), result: CommitResult::NotOwner });
+        }
+        if !ours.is_empty() && self.commits.send((self.member, seen, ours)).is_ok() {
             self.unanswered += 1;
         }
     }
@@ -243,7 +254,9 @@ impl SimLog {
             let start = committed.as_ref().map_or(0, |(next, _)| *next);
             let window = Arc::new(Window::default());
             self.windows.lock().unwrap_or_else(PoisonError::into_inner).insert(at.clone(), Arc::clone(&window));
+            self.newest = Assignment(self.newest.0 + 1);
             let owned = Owned {
+                assignment: self.newest,
                 window: Arc::clone(&window),
                 next: start,
                 begun: false,
@@ -255,6 +268,7 @@ impl SimLog {
             self.world.truth().note(&format!("{at} is assigned to {} from {start} on", self.host.number));
             news.push(Assigned {
                 partition: at.clone(),
+                assignment: self.newest,
                 start: NextOffset(start),
                 committed: committed.map(|(next, metadata)| (NextOffset(next), metadata)),
                 log_start: NextOffset(0),
@@ -384,10 +398,10 @@ fn offsets(commits: &[Commit]) -> Vec<(TopicPartition, NextOffset)> {
 async fn commit_all(
     world: Arc<World>,
     host: Arc<Host>,
-    mut orders: UnboundedReceiver<(MemberId, Vec<Commit>)>,
+    mut orders: UnboundedReceiver<(MemberId, Assignment, Vec<Commit>)>,
     answers: Answers,
 ) {
-    while let Some((member, commits)) = orders.recv().await {
+    while let Some((member, seen, commits)) = orders.recv().await {
         host.gate().await;
         let dice = &world.dice.log;
         let troubled = world.may(|faults| faults.commits);
@@ -401,7 +415,7 @@ async fn commit_all(
             if troubled && dice.percent(10) { CommitResult::Failed } else { CommitResult::Ok }
         };
         host.gate().await;
-        let answer = Intake::Committed { offsets: offsets(&commits), result };
+        let answer = Intake::Committed { seen, offsets: offsets(&commits), result };
         answers.lock().unwrap_or_else(PoisonError::into_inner).push_back(answer);
     }
 }

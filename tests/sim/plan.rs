@@ -127,6 +127,10 @@ pub struct Plan {
     pub max_open: u64,
     pub max_held: u64,
     pub attempts: Option<u32>,
+    /// How long marks and claims live.
+    pub window: Duration,
+    /// Whether messages are produced twice.
+    pub duplicates: bool,
     /// Wall clocks differ by so many milliseconds at most.
     pub skew: u64,
     /// The app's usual service time in milliseconds, at most.
@@ -189,6 +193,8 @@ impl Plan {
             max_open: dice.pick(&[2, 10, 100, 1000, 1000]),
             max_held: dice.pick(&[3_000, 100_000, 10_000_000]),
             attempts: dice.pick(&[Some(3), Some(10), None]),
+            window: Duration::from_secs(24 * 3600),
+            duplicates: true,
             skew: if in_doubt == InDoubt::Lookup { 0 } else { dice.pick(&[0, 50, 3_000]) },
             service: if backlog { 20 } else { dice.pick(&[1, 20, 20, 300]) },
             slow: Duration::ZERO,

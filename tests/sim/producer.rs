@@ -19,7 +19,7 @@ pub async fn produce(world: Arc<World>) {
     for number in 0..world.plan.messages {
         let (at, planted) = one(&world, &dice, number, &sent);
         put(&world, &dice, &at, planted.clone());
-        if dice.percent(5) {
+        if dice.percent(5) && world.plan.duplicates {
             put(&world, &dice, &at, planted.clone()); // twice, adjacent
         }
         sent.push((at, planted));
@@ -43,7 +43,8 @@ fn one(world: &World, dice: &Dice, number: u64, sent: &[(TopicPartition, Planted
         produced: Instant::now(),
     };
     let before = usize::try_from(dice.below(sent.len() as u64)).expect("few");
-    match (dice.below(100), sent.get(before)) {
+    let earlier = sent.get(before).filter(|_| world.plan.duplicates);
+    match (dice.below(100), earlier) {
         (0..=1, _) => planted.id = Some(format!("{POISON}{number}")),
         (2, _) => planted.id = None,
         (3..=8, Some((where_, first))) => (at, planted) = (where_.clone(), first.clone()),

@@ -45,6 +45,20 @@ fn a_partition_is_given_back_in_time_while_the_app_is_away() {
     }
 }
 
+/// The app is away for longer than a claim lives, and whoever waits for it may die. Records come one after another, so
+/// that no mark waits for an earlier record to be committed.
+#[test]
+fn claims_that_wait_for_longer_than_the_window_are_kept() {
+    let faults = Faults { rebalance: true, restart: true, crash: true, store_flaky: true, ..Faults::default() };
+    let faults = Faults { app_unknown: true, ..faults };
+    for seed in 0..60 {
+        let plan = Plan { window: Duration::from_secs(12), duplicates: false, backlog: false, ..Plan::of(seed) };
+        let plan = Plan { ordering: Ordering::Partition, in_doubt: InDoubt::Repeat, attempts: None, ..plan };
+        let plan = Plan { outage: Duration::from_secs(40), trouble: Duration::from_secs(44), ..plan };
+        run(plan.with(faults), false).assert_kept();
+    }
+}
+
 /// The store is away for almost a lease while partitions move: claims are on their way all the time.
 #[test]
 fn no_claim_is_left_behind_by_a_session_that_lives() {

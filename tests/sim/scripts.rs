@@ -6,6 +6,7 @@ use std::time::Duration;
 use kafka_once::domain::history::OnHistoryLoss;
 use kafka_once::domain::life::InDoubt;
 use kafka_once::domain::record::TopicPartition;
+use kafka_once::domain::verdict::Delivery;
 use tokio::time::{Instant, sleep};
 
 use super::driver::on_paused_time;
@@ -21,12 +22,16 @@ const LONG: Duration = Duration::from_secs(15);
 /// Records that are taken in at once.
 const SOME: usize = 12;
 
-/// A quiet world with one partition.
-fn quiet(in_doubt: InDoubt, on_history_loss: OnHistoryLoss) -> Plan {
-    let plan =
-        Plan { topics: vec![("orders", 1)], model: AppModel::Transactional, in_doubt, on_history_loss, ..Plan::of(0) };
+/// A quiet world with one partition, and an app that finds repeats by itself.
+fn quiet() -> Plan {
+    let plan = Plan { topics: vec![("orders", 1)], in_doubt: InDoubt::Repeat, ..Plan::of(0) };
+    let plan = Plan { model: AppModel::Transactional, on_history_loss: OnHistoryLoss::Continue, ..plan };
     Plan { attempts: None, max_in_flight: 64, max_open: 1000, max_held: 10_000_000, skew: 0, ..plan }
-        .with(Faults { forget: true, ..Faults::default() })
+}
+
+/// The same, whose store forgets.
+fn forgetting(in_doubt: InDoubt, on_history_loss: OnHistoryLoss) -> Plan {
+    Plan { in_doubt, on_history_loss, ..quiet() }.with(Faults { forget: true, ..Faults::default() })
 }
 
 /// The one who acts in a script.
@@ -142,7 +147,7 @@ async fn nothing_goes_on_before_the_operator(stage: &mut Stage, lettered: bool) 
 fn after_a_loss_of_memory_nothing_in_doubt_goes_on_before_an_operator_has_looked() {
     for (in_doubt, on_history_loss, lettered) in WAITING {
         on_paused_time(async move {
-            let mut stage = Stage::set(quiet(in_doubt, on_history_loss));
+            let mut stage = Stage::set(forgetting(in_doubt, on_history_loss));
             stage.produce(SOME);
             stage.all_is_settled().await;
             stage.app_is_down(true);
@@ -158,7 +163,7 @@ fn after_a_loss_of_memory_nothing_in_doubt_goes_on_before_an_operator_has_looked
 fn the_same_when_sidecar_and_store_die_together() {
     for (in_doubt, on_history_loss, lettered) in WAITING {
         on_paused_time(async move {
-            let mut stage = Stage::set(quiet(in_doubt, on_history_loss));
+            let mut stage = Stage::set(forgetting(in_doubt, on_history_loss));
             stage.produce(SOME);
             stage.all_is_settled().await;
             sleep(Duration::from_secs(1)).await; // its last commit
@@ -175,7 +180,7 @@ fn the_same_when_sidecar_and_store_die_together() {
 #[test]
 fn what_is_in_flight_when_the_store_forgets_finishes_while_the_rest_waits() {
     on_paused_time(async {
-        let plan = Plan { service: 600, max_in_flight: 5, ..quiet(InDoubt::Repeat, OnHistoryLoss::Pause) };
+        let plan = Plan { service: 600, max_in_flight: 5, ..forgetting(InDoubt::Repeat, OnHistoryLoss::Pause) };
         let mut stage = Stage::set(Plan { slow: Duration::from_millis(100), ..plan });
         stage.produce(20);
         stage.until("five requests", |stage| stage.acts().0 == 5).await;
@@ -194,7 +199,7 @@ fn what_is_in_flight_when_the_store_forgets_finishes_while_the_rest_waits() {
 #[test]
 fn an_operator_who_has_looked_is_not_asked_again_for_a_partition_that_comes_later() {
     on_paused_time(async {
-        let mut stage = Stage::set(quiet(InDoubt::Repeat, OnHistoryLoss::Pause));
+        let mut stage = Stage::set(forgetting(InDoubt::Repeat, OnHistoryLoss::Pause));
         stage.produce(SOME);
         stage.all_is_settled().await;
         stage.app_is_down(true);
@@ -209,5 +214,24 @@ fn an_operator_who_has_looked_is_not_asked_again_for_a_partition_that_comes_late
         stage.app_is_down(false);
         stage.all_is_settled().await;
         assert_eq!(stage.effects(), 2 * SOME);
+    });
+}
+
+#[test]
+fn a_claim_that_waits_for_longer_than_the_window_keeps_its_doubt_and_its_attempts() {
+    on_paused_time(async {
+        let mut stage = Stage::set(Plan { window: Duration::from_secs(6), ..quiet() });
+        stage.world.weather().app_dies = true;
+        stage.produce(1);
+        stage.until("an effect without an answer", |stage| stage.effects() == 1).await;
+        stage.app_is_down(true);
+        stage.world.weather().app_dies = false;
+        sleep(LONG * 2).await; // its claim would have expired five times
+        stage.kill_and_start();
+        stage.all_is_settled().await;
+        let truth = stage.world.truth();
+        let attempts: Vec<u32> = truth.requests.values().flatten().map(|request| request.attempt).collect();
+        assert!(attempts.is_sorted_by(|one, next| one < next), "{attempts:?}");
+        assert!(truth.requests.values().flatten().skip(1).all(|one| one.delivery == Delivery::PossibleRepeat));
     });
 }

@@ -150,7 +150,7 @@ fn limits(plan: &Plan) -> Limits {
     Limits {
         ordering: plan.ordering,
         max_in_flight: plan.max_in_flight,
-        dedup_window: Duration::from_secs(24 * 3600),
+        dedup_window: plan.window,
         lease: LEASE,
         on_history_loss: if reckless { OnHistoryLoss::Continue } else { plan.on_history_loss },
         commit_interval: Duration::from_millis(200),

@@ -41,6 +41,7 @@ pub async fn every_case<W: World>(world: &W) {
     a_lost_reply_reads_back_our_own_claim(world).await;
     a_claim_that_expired_is_new_again(world).await;
     replace_compares_and_sets(world).await;
+    a_claim_replaced_by_itself_lives_on(world).await;
     a_mark_is_written_over_whatever_stands_there(world).await;
     values_survive_byte_for_byte(world).await;
     a_session_lives_until_it_expires_or_is_closed(world).await;
@@ -163,6 +164,21 @@ async fn replace_compares_and_sets<W: World>(world: &W) {
         assert_eq!(ask(&store, command).await, reply, "{what}");
     }
     assert_kept(world.remaining(id).await);
+}
+
+async fn a_claim_replaced_by_itself_lives_on<W: World>(world: &W) {
+    let (store, id) = (world.client().await, id(15, 0));
+    let (ours, other) = (claimed(1, 1), claimed(2, 1));
+    let kept = |value| replace(id, value, value);
+    assert_eq!(ask(&store, kept(ours)).await, ClaimReply::NotReplaced(Stored::Nothing));
+    assert_eq!(ask(&store, look(id)).await, WAS_NOTHING, "what is gone is not made anew");
+    let short = ClaimCommand::Claim { id, value: ours, keep: KEEP / 2 };
+    assert_eq!(ask(&store, short).await, WAS_NOTHING);
+    assert_eq!(ask(&store, kept(other)).await, ClaimReply::NotReplaced(Stored::Value(ours)));
+    assert!(world.remaining(id).await.is_some_and(|left| left <= KEEP / 2), "another's is not prolonged");
+    assert_eq!(ask(&store, kept(ours)).await, ClaimReply::Replaced);
+    assert!(world.remaining(id).await.is_some_and(|left| left > KEEP / 2 && left <= KEEP));
+    assert_eq!(ask(&store, look(id)).await, was(ours), "and is the same");
 }
 
 async fn a_mark_is_written_over_whatever_stands_there<W: World>(world: &W) {

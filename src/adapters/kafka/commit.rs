@@ -1,5 +1,6 @@
 //! Commits: sent in order, beside the polling, and what their answers mean.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -8,9 +9,10 @@ use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::context::Context;
+use super::owned::Register;
 use crate::domain::reasons::CommitResult;
 use crate::domain::record::{NextOffset, TopicPartition};
-use crate::ports::Commit;
+use crate::ports::{Assignment, Commit};
 
 /// The list for the client. Its offsets are the next ones to read, as Kafka wants them.
 fn list(commits: &[Commit]) -> KafkaResult<TopicPartitionList> {
@@ -31,29 +33,34 @@ fn list(commits: &[Commit]) -> KafkaResult<TopicPartitionList> {
 /// itself it may block for as long as a rebalance lasts.
 #[derive(Debug)]
 pub(super) struct Committer {
-    requests: Sender<Vec<Commit>>,
+    requests: Sender<(Assignment, Vec<Commit>)>,
     answers: Receiver<Answered>,
     open: usize,
 }
 
+/// Offsets, by how their commit ended.
+type Ended = BTreeMap<CommitResult, Vec<(TopicPartition, NextOffset)>>;
+
 /// A commit that has ended.
 #[derive(Debug)]
 pub(super) struct Answered {
-    /// What it held.
-    pub offsets: Vec<(TopicPartition, NextOffset)>,
-    /// How it ended. The client tells an error only when every partition was refused; one that was refused alone is
-    /// committed again when its low water moves.
-    pub result: CommitResult,
+    /// The newest assignment that its order knew.
+    pub seen: Assignment,
+    /// What it held, by how that ended.
+    pub ended: Ended,
 }
 
 impl Committer {
-    /// Starts the thread; it ends after the commit under way once this is dropped.
-    pub(super) fn start(consumer: Arc<BaseConsumer<Context>>) -> std::io::Result<Self> {
-        let (requests, orders) = channel::<Vec<Commit>>();
+    /// Starts the thread; it ends after the commit under way once this is dropped. `ours`: what may be committed.
+    pub(super) fn start(consumer: Arc<BaseConsumer<Context>>, ours: Register) -> std::io::Result<Self> {
+        let (requests, orders) = channel::<(Assignment, Vec<Commit>)>();
         let (answer, answers) = channel();
         std::thread::Builder::new().name("kafka-commit".into()).spawn(move || {
-            for commits in orders {
-                if answer.send(commit(&consumer, commits)).is_err() {
+            for (seen, commits) in orders {
+                // Those before it may have taken long: what went away meanwhile is somebody else's to commit.
+                let (commits, gone) = commits.into_iter().partition(|commit| ours.holds(&commit.partition, seen));
+                let ended = ended(commits, gone, |commits| send(&consumer, commits));
+                if answer.send(Answered { seen, ended }).is_err() {
                     break;
                 }
             }
@@ -62,8 +69,8 @@ impl Committer {
     }
 
     /// Sends a commit behind those under way. Never blocks; the pipeline bounds how many there are.
-    pub(super) fn send(&mut self, commits: Vec<Commit>) {
-        if self.requests.send(commits).is_ok() {
+    pub(super) fn send(&mut self, seen: Assignment, commits: Vec<Commit>) {
+        if self.requests.send((seen, commits)).is_ok() {
             self.open += 1;
         }
     }
@@ -81,19 +88,50 @@ impl Committer {
     }
 }
 
-fn commit(consumer: &BaseConsumer<Context>, commits: Vec<Commit>) -> Answered {
-    let done = list(&commits).and_then(|list| consumer.commit(&list, CommitMode::Sync));
-    let result = match &done {
-        Ok(()) => CommitResult::Ok,
-        Err(error) => classify(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)),
-    };
-    match (&done, result) {
-        (Err(error), CommitResult::Failed) => tracing::warn!(target: "kafka", %error, "commit failed"),
-        (Err(error), _) => tracing::debug!(target: "kafka", %error, %result, "commit"),
-        (Ok(()), _) => {}
+/// Commits what is ours, and says how it ended for each partition.
+///
+/// A broker may refuse one partition and store the others. The client's answer is then the error of one of them
+/// (`rd_kafka_handle_OffsetCommit` in `rdkafka_request.c`), and which offsets were stored it does not tell. So each is
+/// committed again, alone: the same offset twice is the same commit.
+fn ended(commits: Vec<Commit>, gone: Vec<Commit>, send: impl Fn(&[Commit]) -> Result<(), RDKafkaErrorCode>) -> Ended {
+    let mut ended = Ended::new();
+    let mut note = |result, commit: Commit| ended.entry(result).or_default().push((commit.partition, commit.next));
+    gone.into_iter().for_each(|commit| note(CommitResult::NotOwner, commit));
+    let whole = if commits.is_empty() { Ok(()) } else { send(&commits) };
+    for commit in commits.iter().cloned() {
+        let done = match whole {
+            Err(code) if commits.len() > 1 && is_of_one_partition(code) => send(std::slice::from_ref(&commit)),
+            whole => whole,
+        };
+        note(done.map_or_else(classify, |()| CommitResult::Ok), commit);
     }
-    let offsets = commits.into_iter().map(|commit| (commit.partition, commit.next)).collect();
-    Answered { offsets, result }
+    ended
+}
+
+fn send(consumer: &BaseConsumer<Context>, commits: &[Commit]) -> Result<(), RDKafkaErrorCode> {
+    let done = list(commits).and_then(|list| consumer.commit(&list, CommitMode::Sync));
+    done.map_err(|error| {
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+        match classify(code) {
+            CommitResult::Failed => {
+                tracing::warn!(target: "kafka", %error, partitions = commits.len(), "commit failed")
+            }
+            result => tracing::debug!(target: "kafka", %error, %result, "commit"),
+        }
+        code
+    })
+}
+
+/// Whether a broker gives this error for single partitions, and not for the group or the request as a whole.
+fn is_of_one_partition(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::UnknownTopicOrPartition
+            | Code::TopicAuthorizationFailed
+            | Code::OffsetMetadataTooLarge
+            | Code::InvalidCommitOffsetSize
+    )
 }
 
 /// What an error says about the assignment. Coordinator errors are retried by the client before we see them.
@@ -132,5 +170,53 @@ mod tests {
         for (code, result) in table {
             assert_eq!(classify(code), result, "{code:?}");
         }
+    }
+
+    fn commits(partitions: &[i32]) -> Vec<Commit> {
+        let at = |partition| TopicPartition { topic: "t".into(), partition };
+        partitions
+            .iter()
+            .map(|partition| Commit { partition: at(*partition), next: NextOffset(7), metadata: String::new() })
+            .collect()
+    }
+
+    fn numbers(ended: &Ended) -> Vec<(CommitResult, Vec<i32>)> {
+        ended.iter().map(|(result, offsets)| (*result, offsets.iter().map(|(at, _)| at.partition).collect())).collect()
+    }
+
+    /// A broker that refuses partition 1 with `code`; of several, the client tells the last error.
+    fn refuses_one(code: RDKafkaErrorCode) -> impl Fn(&[Commit]) -> Result<(), RDKafkaErrorCode> {
+        move |commits| if commits.iter().any(|one| one.partition.partition == 1) { Err(code) } else { Ok(()) }
+    }
+
+    #[test]
+    fn one_refused_partition_is_told_from_those_that_were_stored_with_it() {
+        let (ok, failed) = (CommitResult::Ok, CommitResult::Failed);
+        let unknown = refuses_one(RDKafkaErrorCode::UnknownTopicOrPartition);
+        assert_eq!(numbers(&ended(commits(&[0, 1, 2]), vec![], &unknown)), [(ok, vec![0, 2]), (failed, vec![1])]);
+        assert_eq!(numbers(&ended(commits(&[0, 2]), vec![], &unknown)), [(ok, vec![0, 2])]);
+        assert_eq!(numbers(&ended(commits(&[1]), vec![], &unknown)), [(failed, vec![1])]);
+    }
+
+    #[test]
+    fn what_a_group_refuses_is_refused_for_all_and_not_asked_again() {
+        let asked = std::cell::Cell::new(0);
+        let refuse = |_: &[Commit]| {
+            asked.set(asked.get() + 1);
+            Err(RDKafkaErrorCode::IllegalGeneration)
+        };
+        assert_eq!(numbers(&ended(commits(&[0, 1]), vec![], refuse)), [(CommitResult::NotOwner, vec![0, 1])]);
+        assert_eq!(asked.get(), 1);
+    }
+
+    #[test]
+    fn what_went_away_before_its_turn_is_not_sent() {
+        let only_two = |commits: &[Commit]| {
+            assert_eq!(commits.len(), 1);
+            Ok(())
+        };
+        let expected = [(CommitResult::Ok, vec![2]), (CommitResult::NotOwner, vec![0])];
+        assert_eq!(numbers(&ended(commits(&[2]), commits(&[0]), only_two)), expected);
+        assert_eq!(numbers(&ended(vec![], commits(&[0]), |_| panic!("sent"))), [(CommitResult::NotOwner, vec![0])]);
     }
 }

@@ -23,9 +23,8 @@ use super::owned::Partitions;
 use super::rebalance::{Group, positions};
 use super::record::to_record;
 use super::statistics::Statistics;
-use crate::domain::reasons::CommitResult;
 use crate::domain::record::TopicPartition;
-use crate::ports::{Commit, HeldBytes, Intake, LogCommand, Naming, Taken};
+use crate::ports::{Assignment, HeldBytes, Intake, LogCommand, LogOrder, Naming, Taken};
 
 /// Records handed over at once.
 const BATCH: usize = 64;
@@ -54,7 +53,7 @@ impl KafkaLog {
     pub fn start(
         config: KafkaConfig,
         intake: Sender<Intake>,
-        commands: UnboundedReceiver<LogCommand>,
+        commands: UnboundedReceiver<LogOrder>,
         held: Arc<HeldBytes>,
         naming: Naming,
         pulse: impl Fn() + Send + 'static,
@@ -63,11 +62,13 @@ impl KafkaLog {
         let (alive, gone) = channel();
         let consumer = subscribed(&config, Context::new(alive)).map_err(|error| failed(&error))?;
         let consumer = Arc::new(consumer);
+        let partitions = Partitions::new(config.max_open, config.max_held);
+        let committer = Committer::start(Arc::clone(&consumer), partitions.register());
         let polling = Polling {
-            committer: Committer::start(Arc::clone(&consumer)).map_err(|error| failed(&error))?,
+            committer: committer.map_err(|error| failed(&error))?,
             consumer,
             handover: Handover::new(intake).map_err(|error| failed(&error))?,
-            partitions: Partitions::new(config.max_open, config.max_held),
+            partitions,
             config: Arc::new(config),
             group: Group::default(),
             gone,
@@ -102,7 +103,7 @@ pub(super) struct Polling<P> {
     pub(super) committer: Committer,
     /// Disconnected once the client is gone.
     pub(super) gone: Receiver<Infallible>,
-    commands: UnboundedReceiver<LogCommand>,
+    commands: UnboundedReceiver<LogOrder>,
     held: Arc<HeldBytes>,
     naming: Naming,
     pub(super) pulse: P,
@@ -156,35 +157,32 @@ impl<P: Fn() + Send> Polling<P> {
     fn obey(&mut self) -> Result<(), End> {
         loop {
             match self.commands.try_recv() {
-                Ok(LogCommand::Begin(partitions)) => self.partitions.begin(&partitions),
-                Ok(LogCommand::Pause(partitions)) => self.partitions.tell(&partitions, true),
-                Ok(LogCommand::Resume(partitions)) => self.partitions.tell(&partitions, false),
-                Ok(LogCommand::Release(partitions)) => self.group.released(&partitions),
-                Ok(LogCommand::Commit(commits)) => self.commit(commits),
-                Ok(LogCommand::Leave) => return Err(End::Leave),
+                Ok(LogOrder { seen, command }) => self.obey_one(seen, command)?,
                 Err(TryRecvError::Empty) => return Ok(()),
                 Err(TryRecvError::Disconnected) => return Err(End::Gone),
             }
         }
     }
 
-    fn commit(&mut self, commits: Vec<Commit>) {
-        let (ours, gone): (Vec<_>, Vec<_>) =
-            commits.into_iter().partition(|commit| self.partitions.contains(&commit.partition));
-        if !gone.is_empty() {
-            let offsets = gone.into_iter().map(|commit| (commit.partition, commit.next)).collect();
-            self.handover.push(Intake::Committed { offsets, result: CommitResult::NotOwner });
+    fn obey_one(&mut self, seen: Assignment, command: LogCommand) -> Result<(), End> {
+        match command {
+            LogCommand::Begin(partitions) => self.partitions.begin(&self.partitions.known(partitions, seen)),
+            LogCommand::Pause(partitions) => self.partitions.tell(&self.partitions.known(partitions, seen), true),
+            LogCommand::Resume(partitions) => self.partitions.tell(&self.partitions.known(partitions, seen), false),
+            LogCommand::Release(partitions) => self.group.released(&self.partitions.known(partitions, seen)),
+            LogCommand::Commit(commits) => self.committer.send(seen, commits),
+            LogCommand::Leave => return Err(End::Leave),
         }
-        if !ours.is_empty() {
-            self.committer.send(ours);
-        }
+        Ok(())
     }
 
     // ---- what callbacks noted -------------------------------------------------------------------------------------
 
     pub(super) fn heed_events(&mut self) {
-        while let Some(Answered { offsets, result }) = self.committer.answered() {
-            self.handover.push(Intake::Committed { offsets, result });
+        while let Some(Answered { seen, ended }) = self.committer.answered() {
+            for (result, offsets) in ended {
+                self.handover.push(Intake::Committed { seen, offsets, result });
+            }
         }
         for event in self.consumer.context().take_events() {
             match event {

@@ -1,10 +1,26 @@
 //! The partitions that are ours: which of them must not be read now, and why.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::record::{NextOffset, Offset, Topic, TopicPartition};
-use crate::ports::Window;
+use crate::ports::{Assignment, Window};
+
+/// Which partitions are ours now, and since which assignment: for the thread that commits, beside the polling one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Register(Arc<Mutex<HashMap<TopicPartition, Assignment>>>);
+
+impl Register {
+    /// Whether a partition is ours, and not only since an assignment that is newer than `seen`.
+    pub(super) fn holds(&self, at: &TopicPartition, seen: Assignment) -> bool {
+        self.lock().get(at).is_some_and(|assignment| *assignment <= seen)
+    }
+
+    /// Each change is one call: what a poisoned lock guards is whole.
+    fn lock(&self) -> MutexGuard<'_, HashMap<TopicPartition, Assignment>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// One partition of ours. It is read iff it has begun and nothing holds it.
 #[derive(Debug)]
@@ -25,6 +41,9 @@ struct Owned {
 #[derive(Debug)]
 pub(super) struct Partitions {
     owned: HashMap<Topic, BTreeMap<i32, Owned>>,
+    register: Register,
+    /// The newest assignment.
+    newest: Assignment,
     max_open: u64,
     max_held: u64,
     /// Held bytes reached their bound and have not come down to half of it.
@@ -45,13 +64,28 @@ pub(super) struct Changes {
 impl Partitions {
     pub(super) fn new(max_open: u64, max_held: u64) -> Self {
         let (max_open, max_held) = (max_open.max(1), max_held.max(1));
-        Self { owned: HashMap::new(), max_open, max_held, held: false, stalled: false }
+        let (owned, register) = (HashMap::new(), Register::default());
+        Self { owned, register, newest: Assignment::default(), max_open, max_held, held: false, stalled: false }
     }
 
-    /// A partition became ours; the client has been told to pause it.
-    pub(super) fn insert(&mut self, at: &TopicPartition, start: NextOffset, window: Arc<Window>) {
+    /// What is ours, for other threads.
+    pub(super) fn register(&self) -> Register {
+        self.register.clone()
+    }
+
+    /// A partition became ours; the client has been told to pause it. Returns which assignment that is.
+    pub(super) fn insert(&mut self, at: &TopicPartition, start: NextOffset, window: Arc<Window>) -> Assignment {
+        self.newest = Assignment(self.newest.0 + 1);
+        self.register.lock().insert(at.clone(), self.newest);
         let fresh = Owned { window, next: start, begun: false, told: false, full: false, paused: true, bound: false };
         self.owned.entry(Arc::clone(&at.topic)).or_default().insert(at.partition, fresh);
+        self.newest
+    }
+
+    /// Those of an order that are still the assignments it was given for.
+    pub(super) fn known(&self, mut partitions: Vec<TopicPartition>, seen: Assignment) -> Vec<TopicPartition> {
+        partitions.retain(|at| self.register.holds(at, seen));
+        partitions
     }
 
     /// Partitions are no longer ours; returns those that were.
@@ -60,6 +94,7 @@ impl Partitions {
         for at in partitions {
             let Some(topic) = self.owned.get_mut(&at.topic) else { continue };
             if topic.remove(&at.partition).is_some() {
+                self.register.lock().remove(at);
                 gone.push(at.clone());
             }
             if topic.is_empty() {
@@ -268,6 +303,18 @@ mod tests {
         assert_eq!(partitions.pause_changes(), Changes::default());
         partitions.stall(false);
         assert_eq!(partitions.pause_changes(), off(&[at(0), at(1)]));
+    }
+
+    #[test]
+    fn an_order_that_is_older_than_an_assignment_says_nothing_of_it() {
+        let (mut partitions, _) = two();
+        let register = partitions.register();
+        assert_eq!(partitions.known(vec![at(0), at(1), at(7)], Assignment(2)), [at(0), at(1)]);
+        partitions.remove(&[at(0)]);
+        assert!(!register.holds(&at(0), Assignment(2)), "it is gone");
+        assert_eq!(partitions.insert(&at(0), NextOffset(5), Arc::default()), Assignment(3));
+        assert_eq!(partitions.known(vec![at(0), at(1)], Assignment(2)), [at(1)], "it came back");
+        assert!(!register.holds(&at(0), Assignment(2)) && register.holds(&at(0), Assignment(3)));
     }
 
     #[test]

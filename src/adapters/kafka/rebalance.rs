@@ -185,17 +185,21 @@ impl<P: Fn() + Send> Polling<P> {
             // The client and we no longer agree on what is ours: only a new process is sure to.
             return self.fatal(&format!("assignment refused: {error}"));
         }
-        let news: Vec<_> = found.into_iter().map(assigned_with_window).collect();
-        let names: Vec<_> = news.iter().map(|new| new.partition.clone()).collect();
+        let names: Vec<_> = found.iter().map(|found| found.partition.clone()).collect();
         self.pause(&names);
-        for new in &news {
-            self.group.unknown.remove(&new.partition);
-            self.partitions.insert(&new.partition, new.start, Arc::clone(&new.window));
-        }
+        let news: Vec<_> = found.into_iter().map(|found| self.assigned(found)).collect();
         if !news.is_empty() {
             self.group.was_assigned = true;
             self.handover.push(Intake::Assigned(news));
         }
+    }
+
+    fn assigned(&mut self, found: Found) -> Assigned {
+        let Found { partition, committed, log_start, log_end, start } = found;
+        let window = Arc::new(Window::default());
+        self.group.unknown.remove(&partition);
+        let assignment = self.partitions.insert(&partition, start, Arc::clone(&window));
+        Assigned { partition, assignment, start, committed, log_start, log_end, window }
     }
 
     fn unassign(&mut self, change: &Change) -> Answering {
@@ -289,17 +293,6 @@ impl<P: Fn() + Send> Polling<P> {
             self.partitions.assume_paused();
         }
         Ok(())
-    }
-}
-
-fn assigned_with_window(found: Found) -> Assigned {
-    Assigned {
-        partition: found.partition,
-        start: found.start,
-        committed: found.committed,
-        log_start: found.log_start,
-        log_end: found.log_end,
-        window: Arc::new(Window::default()),
     }
 }
 

@@ -366,6 +366,20 @@ impl Life {
         matches!(self.state, State::Sending { .. })
     }
 
+    /// The claim as it stands in the store, where it is ours and nothing about it is on its way there.
+    pub fn resting_claim(&self) -> Option<ClaimValue> {
+        match self.state {
+            State::Claimed { hold }
+            | State::LookingUp { hold }
+            | State::Sending { hold }
+            | State::BackingOff { hold } => Some(hold.value(self)),
+            State::DeadLettering { hold, .. } | State::Blocked { hold, .. } => hold.map(|hold| hold.value(self)),
+            State::Waiting | State::Claiming { .. } | State::AwaitingTwin { .. } | State::HeldByOther { .. } => None,
+            State::TakingOver { .. } | State::Renewing { .. } | State::Releasing => None,
+            State::Marking { .. } | State::MarkingDead { .. } | State::Ended(_) => None,
+        }
+    }
+
     /// How it will end, when that is decided and only the mark is missing.
     pub fn decided(&self) -> Option<End> {
         match self.state {

@@ -414,3 +414,25 @@ fn a_claim_won_before_the_loss_of_memory_was_noticed_is_in_doubt() {
     walk.life.doubt();
     assert_eq!(walk.on(Event::Slot).sent(), Some((Delivery::PossibleRepeat, 1)));
 }
+
+#[test]
+fn a_claim_rests_in_the_store_exactly_while_nothing_about_it_is_on_its_way() {
+    let sending = Walk::sending();
+    let written = Walk::new().on(Event::Start).written();
+    let blocked =
+        Walk { rules: Rules { dead_letters: false, ..rules() }, ..Walk::sending() }.answered(Verdict::Refused);
+    for (what, walk, rests) in [
+        ("waiting", Walk::new(), false),
+        ("claiming", Walk::new().on(Event::Start), false),
+        ("claimed", Walk::claimed(), true),
+        ("sending", sending, true),
+        ("backing off", Walk::sending().answered(Verdict::Failed), true),
+        ("on its way to the dead-letter topic", Walk::sending().answered(Verdict::Refused), true),
+        ("blocked", blocked, true),
+        ("renewing", Walk::sending().answered(Verdict::Failed).on(Event::Timer), false),
+        ("marking", Walk::sending().answered(Verdict::Accepted), false),
+        ("releasing", Walk::claimed().on(Event::Leave), false),
+    ] {
+        assert_eq!(walk.life.resting_claim(), rests.then_some(written), "{what}");
+    }
+}
