@@ -130,14 +130,14 @@ impl Turn<'_> {
         match verdict {
             Verdict::Accepted => Self::apply(self.scope, self.world, message, first),
             Verdict::Unknown if first => self.world.add_late(self.scope, Late::Request(message, deadline)),
-            Verdict::Unavailable => self.unsend(token, message),
+            Verdict::Unavailable => self.unsend(message),
             _ => {}
         }
         self.live(token, Event::Answered(Judgement { verdict, retry_after: None, status: None }));
     }
 
     /// Nothing was sent: the number is free again. It is the highest one of this message.
-    fn unsend(&mut self, _token: u8, message: usize) {
+    fn unsend(&mut self, message: usize) {
         let numbers = &mut self.world.truth.numbers[message];
         if let Some(highest) = numbers.checked_ilog2() {
             *numbers &= !(1 << highest);
