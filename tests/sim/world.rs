@@ -21,6 +21,8 @@ pub struct Weather {
     /// Hosts whose app refuses connections, until when.
     pub app_down_until: BTreeMap<u32, Instant>,
     pub letters_away_until: Instant,
+    /// Commits are refused.
+    pub commits_away: bool,
     /// Apps die behind the effect of each request.
     pub app_dies: bool,
 }
@@ -73,6 +75,7 @@ impl World {
                 store_away_until: dawn,
                 app_down_until: BTreeMap::new(),
                 letters_away_until: dawn,
+                commits_away: false,
                 app_dies: false,
             }),
             group: Mutex::new(Group::new(partitions.collect())),
