@@ -51,6 +51,13 @@ pub enum ClaimCommand {
         /// How long it lives.
         keep: Duration,
     },
+    /// Let what stands there live no longer than `keep` from now; it is not prolonged (`PEXPIRE key keep LT`).
+    Shorten {
+        /// The message.
+        id: IdHash,
+        /// How long it lives at most.
+        keep: Duration,
+    },
     /// Tell what stands there (`GET key`).
     Look {
         /// The message.
@@ -72,6 +79,8 @@ pub enum ClaimReply {
     Replaced,
     /// Something else stands there; nothing was written.
     NotReplaced(Stored),
+    /// It lives no longer than was asked.
+    Shortened,
     /// Whether the session's key exists.
     Alive(bool),
 }
@@ -191,6 +200,8 @@ pub struct Identity {
     pub hash: IdHash,
     /// Its message ID as it stands on the wire.
     pub wire: WireId,
+    /// Whether the ID was made from the position: then only Kafka itself can bring the message again.
+    pub position_made: bool,
     /// The digest of its payload.
     pub digest: Digest,
 }

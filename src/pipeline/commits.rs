@@ -91,6 +91,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         if result == CommitResult::Failed {
             tracing::warn!("commit failed; tried again with the next interval");
         }
+        let mut safe = Vec::new();
         for (partition, next) in offsets {
             // An answer to what an earlier assignment of the same partition had sent says nothing of this one.
             let Some(home) = self.homes.named(partition).filter(|home| home.assignment <= seen) else { continue };
@@ -108,8 +109,14 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             home.committing = None;
             if result == CommitResult::Ok {
                 home.low_water.acknowledged(*next);
+                safe.push((partition.clone(), *next));
             } else if let Phase::Committing { until } = &mut home.phase {
                 *until = self.now.moment; // refused now, refused again: what was settled comes back as redelivery
+            }
+        }
+        for (partition, next) in safe {
+            if let Some(index) = self.homes.index(&partition) {
+                self.shorten_marks(index, next);
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::table::Token;
-use crate::domain::claim::{ClaimValue, SessionId};
+use crate::domain::claim::{ClaimValue, IdHash, SessionId};
 use crate::domain::time::Moment;
 use crate::ports::{ClaimCommand, ClaimReply};
 
@@ -21,6 +21,8 @@ pub(super) enum Asker {
     Record(Token, u32),
     Keeping(Token, u32),
     Session(SessionId),
+    /// Nobody waits for it.
+    Nobody,
 }
 
 /// Batches out at once.
@@ -29,6 +31,12 @@ const BATCHES: usize = 2;
 /// A batch goes out beside another only when so many commands wait: below, waiting for company costs less than a
 /// round trip of its own.
 const WORTH_A_TRIP: usize = 32;
+
+/// Commands that nobody waits for which ride with a batch of others.
+const RIDERS: usize = 64;
+
+/// Of those that wait at most; what is beyond is not done.
+const MOST_RIDERS: usize = 262_144;
 
 /// Which of the batches that may be out.
 pub(super) type BatchPlace = usize;
@@ -40,6 +48,9 @@ pub(super) type BatchPlace = usize;
 #[derive(Debug, Default)]
 pub(super) struct Desk {
     waiting: VecDeque<(Asker, ClaimCommand)>,
+    /// Marks to shorten, and for how long they may live: beside the others, never before them.
+    riders: VecDeque<IdHash>,
+    rider_keep: Duration,
     batches: [Batch; BATCHES],
     not_before: Moment,
     /// Claims among all of these.
@@ -57,6 +68,26 @@ impl Desk {
     pub(super) fn push(&mut self, asker: Asker, command: ClaimCommand) {
         self.claims += usize::from(is_claim(&command));
         self.waiting.push_back((asker, command));
+    }
+
+    /// Shortens marks when there is room beside what somebody waits for.
+    pub(super) fn shorten(&mut self, marks: Vec<IdHash>, keep: Duration) {
+        let room = MOST_RIDERS.saturating_sub(self.riders.len());
+        self.riders.extend(marks.into_iter().take(room));
+        self.rider_keep = keep;
+    }
+
+    /// Called from time to time: where nobody else goes, the riders go alone.
+    pub(super) fn let_riders_go(&mut self) {
+        if self.waiting.is_empty() {
+            let riders = self.board(BATCH);
+            self.waiting.extend(riders);
+        }
+    }
+
+    fn board(&mut self, most: usize) -> Vec<(Asker, ClaimCommand)> {
+        let (count, keep) = (self.riders.len().min(most), self.rider_keep);
+        self.riders.drain(..count).map(|id| (Asker::Nobody, ClaimCommand::Shorten { id, keep })).collect()
     }
 
     /// Claims that are not answered yet.
@@ -85,10 +116,12 @@ impl Desk {
             let worth = if alone { 1 } else { WORTH_A_TRIP };
             (self.waiting.len() >= worth).then(|| self.batches.iter().position(|batch| !batch.is_out))?
         })?;
-        let batch = &mut self.batches[place];
-        if batch.commands.is_empty() {
-            batch.commands.extend(self.waiting.drain(..self.waiting.len().min(BATCH)));
+        if self.batches[place].commands.is_empty() {
+            let riders = self.board(RIDERS);
+            let others = self.waiting.drain(..self.waiting.len().min(BATCH));
+            self.batches[place].commands.extend(others.chain(riders));
         }
+        let batch = &mut self.batches[place];
         batch.is_out = true;
         Some((place, batch.commands.iter().map(|(_, command)| *command).collect()))
     }
@@ -128,7 +161,10 @@ fn makes_a_claim(command: &ClaimCommand) -> bool {
     match command {
         ClaimCommand::Claim { .. } => true,
         ClaimCommand::Replace { value, .. } => matches!(value, ClaimValue::Claimed { .. }),
-        ClaimCommand::Mark { .. } | ClaimCommand::Look { .. } | ClaimCommand::IsAlive { .. } => false,
+        ClaimCommand::Mark { .. }
+        | ClaimCommand::Shorten { .. }
+        | ClaimCommand::Look { .. }
+        | ClaimCommand::IsAlive { .. } => false,
     }
 }
 
@@ -198,6 +234,25 @@ mod tests {
         assert_eq!(desk.next_batch(Moment(0)), None, "not at once");
         let again = desk.wakes_at().expect("a time to try again");
         assert_eq!(desk.next_batch(again), Some(batch));
+    }
+
+    #[test]
+    fn marks_to_shorten_ride_with_others_and_alone_only_when_told_and_never_twice() {
+        let (one, keep) = (IdHash([7; 16]), Duration::from_secs(5));
+        let shorten = ClaimCommand::Shorten { id: one, keep };
+        let mut desk = Desk::default();
+        desk.shorten(vec![one; RIDERS + 1], keep);
+        assert_eq!((desk.next_batch(Moment(0)), desk.is_empty()), (None, true), "nobody waits for them");
+        let (asker, command) = ask(SESSION);
+        desk.push(asker, command);
+        let (place, commands) = desk.next_batch(Moment(0)).expect("a batch");
+        assert_eq!((commands[0], &commands[1..]), (command, [shorten; RIDERS].as_slice()), "behind the others");
+        desk.failed(place, Moment(0), |asker| asker != Asker::Nobody);
+        let again = desk.wakes_at().expect("a time to try again");
+        assert_eq!(desk.next_batch(again), Some((place, vec![command])));
+        desk.answered(place, vec![ClaimReply::Alive(true)]);
+        desk.let_riders_go();
+        assert_eq!(desk.next_batch(again), Some((place, vec![shorten])));
     }
 
     #[test]

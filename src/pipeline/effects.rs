@@ -111,6 +111,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
                     match asker {
                         Asker::Record(token, epoch) => self.reply(token, epoch, reply),
                         Asker::Keeping(token, epoch) => self.kept(token, epoch, reply),
+                        Asker::Nobody => {}
                         Asker::Session(session) => self.session_seen(session, reply == ClaimReply::Alive(true)),
                     }
                 }
@@ -135,7 +136,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             ClaimReply::Was(stored) => self.note_foreign(token, stored, Event::Was(stored)),
             ClaimReply::Replaced => self.live(token, Event::Replaced),
             ClaimReply::NotReplaced(stored) => self.note_foreign(token, stored, Event::NotReplaced(stored)),
-            ClaimReply::Alive(_) => {}
+            ClaimReply::Alive(_) | ClaimReply::Shortened => {}
         }
     }
 
@@ -232,6 +233,9 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             self.couriers.cancel(&*self.app, courier, &self.reports.0);
         }
         self.count_end(&entry, end);
+        if end != End::Released {
+            self.remember_mark(&entry);
+        }
         if let Some(home) = entry.home.and_then(|index| self.homes.get_mut(index)) {
             if end == End::Released {
                 home.open -= 1;

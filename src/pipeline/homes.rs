@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::marks::Marks;
 use crate::domain::doubt::Doubt;
 use crate::domain::history::History;
 use crate::domain::low_water::{LowWater, Slot};
@@ -52,6 +53,8 @@ pub(super) struct Home {
     /// The start is not committed again before this.
     pub(super) start_after: Moment,
     pub(super) committing: Option<NextOffset>,
+    /// Marks that may be shortened once their offset is committed.
+    pub(super) marks: Marks,
     /// Its records that are open in this process.
     pub(super) open: usize,
     /// Where its log ends, and which of its records the store may have forgotten.
@@ -78,6 +81,8 @@ pub(super) struct Homes {
     by_name: HashMap<TopicPartition, u32>,
     topics: HashMap<Arc<str>, u32>,
     next: u32,
+    /// Marks that all of them remember.
+    marks: usize,
 }
 
 impl Home {
@@ -118,6 +123,7 @@ impl Homes {
             committed_at_start: assigned.committed,
             start_after: Moment(0),
             committing: None,
+            marks: Marks::default(),
             open: 0,
             doubt: Doubt::none(assigned.log_end),
             unread: false,
@@ -134,6 +140,7 @@ impl Homes {
     pub(super) fn remove(&mut self, index: u32) -> Option<Home> {
         let home = self.by_index.remove(&index)?;
         self.by_name.remove(&home.partition);
+        self.marks_gone(home.marks.len());
         Some(home)
     }
 
@@ -152,6 +159,18 @@ impl Homes {
     pub(super) fn named(&mut self, partition: &TopicPartition) -> Option<&mut Home> {
         let index = self.index(partition)?;
         self.by_index.get_mut(&index)
+    }
+
+    pub(super) fn marks(&self) -> usize {
+        self.marks
+    }
+
+    pub(super) fn mark_added(&mut self) {
+        self.marks += 1;
+    }
+
+    pub(super) fn marks_gone(&mut self, count: usize) {
+        self.marks -= count;
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -45,7 +45,8 @@ impl Identifier {
             .map_err(|error| unfit(error.reason(), error.to_string()))?;
         let wire = WireId::of(&id);
         (self.fits)(record, &wire).map_err(|detail| unfit(DeadLetterReason::Unreadable, detail))?;
-        Ok(Identity { hash: id_hash(&self.namespace, record.topic(), &id), wire, digest: digest(record) })
+        let (hash, position_made) = (id_hash(&self.namespace, record.topic(), &id), id.is_position_made());
+        Ok(Identity { hash, wire, position_made, digest: digest(record) })
     }
 }
 

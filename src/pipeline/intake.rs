@@ -111,7 +111,9 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         home.open += 1;
         home.moves += 1;
         let lane = lane_key(self.limits.ordering, home.topic_index, record.position().partition, record.key());
-        let in_doubt = home.doubt.covers(record.position().offset);
+        let forgotten = home.doubt.covers(record.position().offset);
+        let position_made = identity.as_ref().is_ok_and(|known| known.position_made);
+        let in_doubt = forgotten || self.may_be_stale(position_made);
         let (id, digest, unfit, detail) = match identity {
             Ok(known) => (Some((known.hash, known.wire)), known.digest, None, String::new()),
             Err(unfit) => (None, Digest([0; 16]), Some(unfit.reason), unfit.detail),
@@ -120,6 +122,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         let token = self.table.insert(Entry {
             record,
             id,
+            position_made,
             life,
             unfit,
             detail,

@@ -18,6 +18,7 @@ mod identify;
 mod intake;
 mod keeping;
 mod leases;
+mod marks;
 mod operations;
 mod pauses;
 mod status;
@@ -74,6 +75,8 @@ pub struct Limits {
     pub max_in_flight: usize,
     /// How long a mark, and a claim, lives.
     pub dedup_window: Duration,
+    /// How long the mark of a position-made ID lives once its offset is committed.
+    pub safe_mark_life: Duration,
     /// How long the session's key lives without a heartbeat.
     pub lease: Duration,
     /// What follows when the store forgot.
@@ -203,6 +206,8 @@ pub struct Pipeline<C, A, D> {
     commit_at: Moment,
     /// When claims are looked through for old ones.
     keep_at: Moment,
+    /// What is taken in before this may have been settled by others while this process stood still.
+    unsure_until: Moment,
     tick_at: Moment,
     look_at: Moment,
     stopped: Option<Stopped>,
@@ -252,6 +257,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             probe_wait: forward::FIRST_PROBE,
             commit_at: now.moment.after(limits.commit_interval),
             keep_at: now.moment,
+            unsure_until: marks::SURE,
             tick_at: now.moment,
             look_at: now.moment,
             stopped: None,
@@ -273,8 +279,9 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
                 Action::Shutdown(Ending::Drained) => asked = true,
                 _ => {}
             }
-            self.now = self.clock.now();
+            let before = std::mem::replace(&mut self.now, self.clock.now());
             self.pulses.beat(Loop::Pipeline, self.now.moment);
+            self.look_for_standstill(before);
             self.apply(action);
             self.advance();
         }
@@ -342,6 +349,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             self.ahead.tick();
             self.watch();
             self.keep_claims();
+            self.desk.let_riders_go();
             self.publish();
         }
     }

@@ -27,6 +27,8 @@ pub(super) struct Token {
 pub(super) struct Entry {
     pub(super) record: Arc<Record>,
     pub(super) id: Option<(IdHash, WireId)>,
+    /// Its ID is made from its position.
+    pub(super) position_made: bool,
     pub(super) life: Life,
     /// Found before the claim: it can never be forwarded.
     pub(super) unfit: Option<DeadLetterReason>,
@@ -110,6 +112,7 @@ impl Table {
                 self.get(token).is_some_and(|entry| entry.epoch == epoch)
             }
             Asker::Session(_) => true,
+            Asker::Nobody => false,
         }
     }
 

@@ -28,6 +28,10 @@ const REVOKE_SLACK: Duration = Duration::from_secs(5);
 /// Between two looks at another session's claim, at most.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
+/// How long the mark of a position-made ID lives once its offset is committed: with the time that passes until the store
+/// is told, less than 10 minutes.
+const SAFE_MARK_LIFE: Duration = Duration::from_secs(8 * 60);
+
 /// What the Kafka consumer is told.
 pub fn kafka_config(settings: &Settings) -> KafkaConfig {
     let topics = match &settings.kafka.topics {
@@ -171,6 +175,7 @@ pub(super) fn limits(settings: &Settings) -> Limits {
         ordering: settings.delivery.ordering,
         max_in_flight: settings.delivery.max_in_flight as usize,
         dedup_window: settings.redis.dedup_window,
+        safe_mark_life: SAFE_MARK_LIFE,
         lease: settings.redis.lease,
         on_history_loss: settings.redis.on_history_loss,
         commit_interval: settings.operating.commit_interval,

@@ -31,9 +31,13 @@ pub struct Group {
     partitions: Vec<TopicPartition>,
     members: BTreeMap<MemberId, Member>,
     joined: MemberId,
+    /// Grows with each sharing out.
+    pub generation: u64,
     owners: BTreeMap<TopicPartition, MemberId>,
     targets: BTreeMap<TopicPartition, MemberId>,
     revoking: BTreeSet<TopicPartition>,
+    /// Whoever was thrown out does not hear of it.
+    pub keep_stale_members: bool,
     /// Offset and metadata of each partition.
     pub committed: BTreeMap<TopicPartition, (i64, String)>,
 }
@@ -45,9 +49,11 @@ impl Group {
             partitions,
             members: BTreeMap::new(),
             joined: 0,
+            generation: 0,
             owners: BTreeMap::new(),
             targets: BTreeMap::new(),
             revoking: BTreeSet::new(),
+            keep_stale_members: false,
             committed: BTreeMap::new(),
         }
     }
@@ -62,7 +68,7 @@ impl Group {
 
     /// A member is alive; `false`: it was thrown out.
     pub fn heard(&mut self, id: MemberId) -> bool {
-        self.members.get_mut(&id).map(|member| member.heard = Instant::now()).is_some()
+        self.members.get_mut(&id).map(|member| member.heard = Instant::now()).is_some() || self.keep_stale_members
     }
 
     /// Whether it is a member.
@@ -115,6 +121,7 @@ impl Group {
     pub fn rebalance(&mut self, turn: u64) {
         let members: Vec<MemberId> = self.members.keys().copied().collect();
         self.targets.clear();
+        self.generation += 1;
         if members.is_empty() {
             return;
         }

@@ -14,8 +14,9 @@ use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, unbounded_ch
 use tokio::time::{Instant, sleep};
 
 use super::group::{Change, MemberId};
-use super::host::{DAWN, Host};
+use super::host::Host;
 use super::plan::{REVOKE, Sabotage};
+use super::producer::timestamp;
 use super::truth::Planted;
 use super::world::World;
 
@@ -331,7 +332,8 @@ impl SimLog {
         }
         if !batch.is_empty() {
             self.taken += batch.len();
-            let named = batch.into_iter().map(|record| identifier().name(record)).collect();
+            let identifier = identifier(self.world.plan.positions);
+            let named = batch.into_iter().map(|record| identifier.name(record)).collect();
             self.push(Intake::Records(named));
         }
     }
@@ -381,10 +383,9 @@ impl SimLog {
 }
 
 fn record(world: &World, at: &TopicPartition, planted: &Planted) -> Record {
-    let timestamp = i64::try_from(planted.produced.duration_since(world.dawn).as_millis()).expect("a short world");
-    let timestamp = timestamp + i64::try_from(DAWN).expect("a time");
+    let timestamp = timestamp(world, planted);
     let position = Position { partition: at.partition, offset: Offset(planted.offset), timestamp };
-    let id = planted.id.as_ref().map(|id| (&b"message-id"[..], Some(id.as_bytes())));
+    let id = planted.id.as_ref().filter(|_| !planted.by_position).map(|id| (&b"message-id"[..], Some(id.as_bytes())));
     let headers: Vec<_> = id.into_iter().collect();
     let key = planted.key.as_ref().filter(|_| world.plan.sabotage != Sabotage::KeysAreLost);
     Record::new(Arc::clone(&at.topic), position, key.map(String::as_bytes), Some(planted.payload.as_bytes()), &headers)
@@ -405,9 +406,15 @@ async fn commit_all(
         host.gate().await;
         let dice = &world.dice.log;
         let troubled = world.may(|faults| faults.commits);
+        let generation = world.group().generation;
         sleep(if troubled { dice.millis(1, 800) } else { dice.millis(1, 5) }).await;
-        let result = if !world.group().knows(member) {
+        // A broker refuses a commit of an earlier generation. The client puts the present one in when it sends: what it
+        // has queued for long may come with a newer one, which only worlds without short marks live through.
+        let stale = world.plan.positions && world.group().generation != generation;
+        let result = if !world.group().knows(member) || stale {
             CommitResult::NotOwner
+        } else if world.weather().commits_away {
+            CommitResult::Failed
         } else if troubled && dice.percent(20) {
             dice.pick(&[CommitResult::Failed, CommitResult::Rebalancing])
         } else {
@@ -431,9 +438,10 @@ fn store(world: &World, commits: &[Commit]) {
 }
 
 /// Messages are named as the sidecar names them.
-fn identifier() -> Identifier {
+fn identifier(positions: bool) -> Identifier {
+    let sources = [Some(Source::Header("message-id".to_owned())), positions.then_some(Source::Position)];
     Identifier {
-        sources: vec![Source::Header("message-id".to_owned())],
+        sources: sources.into_iter().flatten().collect(),
         namespace: "sim".to_owned(),
         max_message_bytes: 1 << 20,
         fits: |_, _| Ok(()),

@@ -129,6 +129,10 @@ pub struct Plan {
     pub attempts: Option<u32>,
     /// How long marks and claims live.
     pub window: Duration,
+    /// Whether some messages have no ID of their own, so that it is made from their position.
+    pub positions: bool,
+    /// How long the mark of such a message lives once its offset is committed.
+    pub safe_mark_life: Duration,
     /// Whether messages are produced twice.
     pub duplicates: bool,
     /// Wall clocks differ by so many milliseconds at most.
@@ -194,6 +198,8 @@ impl Plan {
             max_held: dice.pick(&[3_000, 100_000, 10_000_000]),
             attempts: dice.pick(&[Some(3), Some(10), None]),
             window: Duration::from_secs(24 * 3600),
+            positions: Dice::new(seed, "positions").percent(30),
+            safe_mark_life: Dice::new(seed, "short").pick(&[Duration::from_secs(3), Duration::from_secs(8 * 60)]),
             duplicates: true,
             skew: if in_doubt == InDoubt::Lookup { 0 } else { dice.pick(&[0, 50, 3_000]) },
             service: if backlog { 20 } else { dice.pick(&[1, 20, 20, 300]) },

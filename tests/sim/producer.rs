@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::app::POISON;
 use super::dice::Dice;
+use super::host::DAWN;
 use super::truth::Planted;
 use super::world::World;
 
@@ -38,6 +39,7 @@ fn one(world: &World, dice: &Dice, number: u64, sent: &[(TopicPartition, Planted
     let mut planted = Planted {
         offset: 0,
         id: Some(format!("m{number}")),
+        by_position: world.plan.positions && dice.percent(60),
         key,
         payload: format!("p{number}"),
         produced: Instant::now(),
@@ -45,16 +47,17 @@ fn one(world: &World, dice: &Dice, number: u64, sent: &[(TopicPartition, Planted
     let before = usize::try_from(dice.below(sent.len() as u64)).expect("few");
     let earlier = sent.get(before).filter(|_| world.plan.duplicates);
     match (dice.below(100), earlier) {
-        (0..=1, _) => planted.id = Some(format!("{POISON}{number}")),
-        (2, _) => planted.id = None,
+        (0..=1, _) => (planted.id, planted.by_position) = (Some(format!("{POISON}{number}")), false),
+        (2, _) if !world.plan.positions => planted.id = None,
         (3..=8, Some((where_, first))) => (at, planted) = (where_.clone(), first.clone()),
         (9..=14, Some((where_, first))) => {
             at.topic = Arc::clone(&where_.topic);
             at.partition = if at.topic.as_ref() == topic { at.partition } else { 0 };
             planted = first.clone();
         }
-        (15..=16, Some((where_, first))) => {
+        (15..=16, Some((where_, first))) if !first.by_position => {
             at = where_.clone();
+            planted.by_position = false;
             planted.id.clone_from(&first.id);
         }
         _ => {}
@@ -67,12 +70,22 @@ fn put(world: &World, dice: &Dice, at: &TopicPartition, planted: Planted) {
     append(world, at, planted, hole);
 }
 
+/// A record's timestamp in Kafka.
+pub fn timestamp(world: &World, planted: &Planted) -> i64 {
+    let since = i64::try_from(planted.produced.duration_since(world.dawn).as_millis()).expect("a short world");
+    since + i64::try_from(DAWN).expect("a time")
+}
+
 /// Appends a record to the log, behind a hole of so many offsets.
 pub fn append(world: &World, at: &TopicPartition, mut planted: Planted, hole: i64) {
     let mut truth = world.truth();
     let log = truth.log.entry(at.clone()).or_default();
     planted.offset = log.last().map_or(0, |last| last.offset + 1) + hole;
     planted.produced = Instant::now();
+    if planted.by_position {
+        let timestamp = timestamp(world, &planted);
+        planted.id = Some(format!("position:{}/{}/{}/{timestamp}", at.topic, at.partition, planted.offset));
+    }
     let what = format!("produced {at} {} {:?} {:?} {}", planted.offset, planted.id, planted.key, planted.payload);
     log.push(planted);
     truth.note(&what);

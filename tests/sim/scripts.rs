@@ -26,6 +26,7 @@ const SOME: usize = 12;
 fn quiet() -> Plan {
     let plan = Plan { topics: vec![("orders", 1)], in_doubt: InDoubt::Repeat, ..Plan::of(0) };
     let plan = Plan { model: AppModel::Transactional, on_history_loss: OnHistoryLoss::Continue, ..plan };
+    let plan = Plan { positions: false, ..plan };
     Plan { attempts: None, max_in_flight: 64, max_open: 1000, max_held: 10_000_000, skew: 0, ..plan }
 }
 
@@ -56,7 +57,19 @@ impl Stage {
             let name = self.produced;
             let (id, payload) = (Some(format!("m{name}")), format!("p{name}"));
             let key = Some(format!("k{name}"));
-            append(&self.world, &at, Planted { offset: 0, id, key, payload, produced: Instant::now() }, 0);
+            append(
+                &self.world,
+                &at,
+                Planted {
+                    offset: 0,
+                    id,
+                    by_position: self.world.plan.positions,
+                    key,
+                    payload,
+                    produced: Instant::now(),
+                },
+                0,
+            );
             self.produced += 1;
         }
     }
@@ -79,6 +92,13 @@ impl Stage {
         self.sidecar.kill();
         self.started += 1;
         self.sidecar = SimSidecar::start(&self.world, self.started);
+    }
+
+    /// SIGSTOP, and another process beside it, which is the one that is looked at from now on.
+    fn stop_and_start(&mut self) -> SimSidecar {
+        self.sidecar.host.stop();
+        self.started += 1;
+        std::mem::replace(&mut self.sidecar, SimSidecar::start(&self.world, self.started))
     }
 
     fn open(&self) -> usize {
@@ -233,5 +253,70 @@ fn a_claim_that_waits_for_longer_than_the_window_keeps_its_doubt_and_its_attempt
         let attempts: Vec<u32> = truth.requests.values().flatten().map(|request| request.attempt).collect();
         assert!(attempts.is_sorted_by(|one, next| one < next), "{attempts:?}");
         assert!(truth.requests.values().flatten().skip(1).all(|one| one.delivery == Delivery::PossibleRepeat));
+    });
+}
+
+#[test]
+fn a_mark_made_from_a_position_goes_soon_after_its_commit_and_not_before() {
+    on_paused_time(async {
+        let safe_mark_life = Duration::from_secs(5);
+        let plan = Plan { positions: true, window: LONG * 1000, safe_mark_life, ..quiet() };
+        let mut stage = Stage::set(plan);
+        stage.produce(SOME);
+        stage.all_is_settled().await;
+        let marks = || stage.world.memory.lives().0;
+        sleep(safe_mark_life * 2).await;
+        assert_eq!(marks(), 0, "all are committed");
+
+        stage.world.weather().commits_away = true;
+        stage.produce(SOME);
+        stage.all_is_settled().await;
+        sleep(safe_mark_life * 10).await;
+        let marks = || stage.world.memory.lives().0;
+        assert_eq!(marks(), SOME, "none is committed");
+        stage.kill_and_start();
+        stage.world.weather().commits_away = false;
+        sleep(LONG).await;
+        assert_eq!((stage.effects(), stage.acts().0), (2 * SOME, 2 * SOME), "each is found to be a duplicate");
+        sleep(safe_mark_life * 2).await;
+        assert_eq!(stage.world.memory.lives().0, 0, "committed now, by whoever came next");
+    });
+}
+
+#[test]
+fn a_mark_of_a_producers_id_lives_for_the_whole_window() {
+    on_paused_time(async {
+        let plan = Plan { window: LONG * 10, safe_mark_life: Duration::from_secs(5), ..quiet() };
+        let mut stage = Stage::set(plan);
+        stage.produce(SOME);
+        stage.all_is_settled().await;
+        sleep(LONG * 5).await;
+        assert_eq!(stage.world.memory.lives().0, SOME);
+    });
+}
+
+/// It is stopped with records in hand; another takes the partition, settles and commits them, and their marks expire.
+#[test]
+fn a_process_that_stood_still_for_longer_than_a_short_mark_lives_doubts_what_it_holds() {
+    on_paused_time(async {
+        let plan = Plan { positions: true, safe_mark_life: Duration::from_secs(5), ..quiet() };
+        let mut stage = Stage::set(Plan { faults: Faults { stall: true, ..Faults::default() }, ..plan });
+        stage.app_is_down(true);
+        stage.produce(SOME);
+        stage.until("an intake", |stage| stage.open() == SOME).await;
+        let stopped = stage.stop_and_start();
+        stage.all_is_settled().await;
+        sleep(LONG * 2).await;
+        assert_eq!(stage.world.memory.lives().0, 0);
+        stage.world.weather().app_down_until.clear();
+        stage.world.group().keep_stale_members = true;
+        stopped.host.go_on();
+        sleep(LONG).await;
+        let truth = stage.world.truth();
+        assert_eq!(truth.violations, Vec::<String>::new());
+        assert_eq!(truth.effects.values().map(Vec::len).sum::<usize>(), SOME);
+        let late: Vec<_> = truth.requests.values().flatten().filter(|request| request.host == 1).collect();
+        assert!(!late.is_empty(), "it has sent what it held");
+        assert!(late.iter().all(|request| request.delivery == Delivery::PossibleRepeat), "{late:?}");
     });
 }

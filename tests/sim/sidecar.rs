@@ -151,6 +151,7 @@ fn limits(plan: &Plan) -> Limits {
         ordering: plan.ordering,
         max_in_flight: plan.max_in_flight,
         dedup_window: plan.window,
+        safe_mark_life: plan.safe_mark_life,
         lease: LEASE,
         on_history_loss: if reckless { OnHistoryLoss::Continue } else { plan.on_history_loss },
         commit_interval: Duration::from_millis(200),

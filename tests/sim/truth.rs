@@ -20,6 +20,8 @@ pub type Message = (String, String);
 pub struct Planted {
     pub offset: i64,
     pub id: Option<String>,
+    /// The producer gave it none: the ID is made from where it stands.
+    pub by_position: bool,
     pub key: Option<String>,
     pub payload: String,
     pub produced: Instant,

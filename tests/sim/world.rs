@@ -23,6 +23,8 @@ pub struct Weather {
     pub letters_away_until: Instant,
     /// How often another primary has taken over.
     pub fail_overs: u64,
+    /// Commits are refused.
+    pub commits_away: bool,
     /// Apps die behind the effect of each request.
     pub app_dies: bool,
 }
@@ -76,6 +78,7 @@ impl World {
                 app_down_until: BTreeMap::new(),
                 letters_away_until: dawn,
                 fail_overs: 0,
+                commits_away: false,
                 app_dies: false,
             }),
             group: Mutex::new(Group::new(partitions.collect())),

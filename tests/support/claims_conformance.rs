@@ -43,6 +43,7 @@ pub async fn every_case<W: World>(world: &W) {
     replace_compares_and_sets(world).await;
     a_claim_replaced_by_itself_lives_on(world).await;
     a_mark_is_written_over_whatever_stands_there(world).await;
+    a_mark_is_shortened_and_never_prolonged(world).await;
     values_survive_byte_for_byte(world).await;
     a_session_lives_until_it_expires_or_is_closed(world).await;
     a_sentinel_is_made_once_and_anew_when_it_is_gone(world).await;
@@ -196,6 +197,21 @@ async fn a_mark_is_written_over_whatever_stands_there<W: World>(world: &W) {
         assert_kept(world.remaining(id(5, number)).await);
     }
     assert_eq!(ask(&store, claim(id(5, 1), claimed(1, 1))).await, was(dead), "a claim sees the mark");
+}
+
+async fn a_mark_is_shortened_and_never_prolonged<W: World>(world: &W) {
+    let (store, id) = (world.client().await, id(16, 0));
+    let shorten = |keep| ClaimCommand::Shorten { id, keep };
+    assert_eq!(ask(&store, shorten(KEEP)).await, ClaimReply::Shortened, "nothing stands there");
+    assert_eq!(ask(&store, look(id)).await, WAS_NOTHING, "and nothing is made");
+    assert_eq!(ask(&store, mark(id, done(1))).await, WAS_NOTHING);
+    assert_eq!(ask(&store, shorten(KEEP / 2)).await, ClaimReply::Shortened);
+    assert!(world.remaining(id).await.is_some_and(|left| left <= KEEP / 2));
+    assert_eq!(ask(&store, shorten(KEEP)).await, ClaimReply::Shortened);
+    assert!(world.remaining(id).await.is_some_and(|left| left <= KEEP / 2), "not prolonged");
+    assert_eq!(ask(&store, look(id)).await, was(done(1)), "and is the same");
+    assert_eq!(ask(&store, mark(id, done(1))).await, was(done(1)));
+    assert!(world.remaining(id).await.is_some_and(|left| left > KEEP / 2), "a mark that is written again lives whole");
 }
 
 async fn values_survive_byte_for_byte<W: World>(world: &W) {

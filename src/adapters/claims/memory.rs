@@ -96,6 +96,13 @@ impl Memory {
         self.lock().sessions.get(&session).copied().filter(|expires| *expires > now)
     }
 
+    /// Keys that live: of IDs, and of sessions.
+    pub fn lives(&self) -> (usize, usize) {
+        let (now, state) = ((self.now)(), self.lock());
+        let ids = state.ids.values().filter(|entry| entry.expires > now).count();
+        (ids, state.sessions.values().filter(|expires| **expires > now).count())
+    }
+
     /// Keys held, expired ones that nobody swept yet included.
     pub fn keys(&self) -> usize {
         let state = self.lock();
@@ -131,6 +138,12 @@ impl State {
                     self.write(id, value, now.after(keep));
                 }
                 ClaimReply::Was(was)
+            }
+            ClaimCommand::Shorten { id, keep } => {
+                if let Some(entry) = self.ids.get_mut(&id) {
+                    entry.expires = entry.expires.min(now.after(keep));
+                }
+                ClaimReply::Shortened
             }
             ClaimCommand::Look { id } => ClaimReply::Was(self.look(id, now)),
             ClaimCommand::IsAlive { session } => ClaimReply::Alive(self.lives(session, now)),

@@ -51,6 +51,7 @@ impl Request {
                 ClaimCommand::Claim { id, .. }
                 | ClaimCommand::Replace { id, .. }
                 | ClaimCommand::Mark { id, .. }
+                | ClaimCommand::Shorten { id, .. }
                 | ClaimCommand::Look { id },
             ) => keys.id(*id, out),
             Self::Claims(ClaimCommand::IsAlive { session })
@@ -77,6 +78,9 @@ impl Request {
                 cmd.arg("EVAL").arg(COMPARE_AND_SET).arg(1).arg(key);
                 cmd.arg(encode(expected)).arg(encode(value)).arg(millis(*keep))
             }
+            Self::Claims(ClaimCommand::Shorten { keep, .. }) => {
+                cmd.arg("PEXPIRE").arg(key).arg(millis(*keep)).arg("LT")
+            }
             Self::Claims(ClaimCommand::Look { .. }) => cmd.arg("GET").arg(key),
             Self::Claims(ClaimCommand::IsAlive { .. }) => cmd.arg("EXISTS").arg(key),
             Self::Open(_, lease) => set(&mut cmd, key, b"1").arg("PX").arg(millis(*lease)),
@@ -101,7 +105,10 @@ pub(super) fn reply(command: &ClaimCommand, answer: &Value, node: &Address) -> R
     let stored = match (command, answer) {
         (ClaimCommand::IsAlive { .. }, Value::Int(count)) => return Ok(ClaimReply::Alive(*count > 0)),
         (ClaimCommand::Replace { .. }, Value::Int(_)) => return Ok(ClaimReply::Replaced),
-        (ClaimCommand::IsAlive { .. }, Value::Nil | Value::BulkString(_)) => return Err(strange(node, answer)),
+        (ClaimCommand::Shorten { .. }, Value::Int(_)) => return Ok(ClaimReply::Shortened),
+        (ClaimCommand::IsAlive { .. } | ClaimCommand::Shorten { .. }, Value::Nil | Value::BulkString(_)) => {
+            return Err(strange(node, answer));
+        }
         (_, Value::Nil) => Stored::Nothing,
         (_, Value::BulkString(bytes)) => decode(bytes).map_or(Stored::Foreign, Stored::Value),
         (_, Value::ServerError(error)) if error.code() == "WRONGTYPE" => Stored::Foreign,
