@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::settings::{Log, LogFormat, Problems, Settings};
 use crate::sidecar::{Failure, Sidecar, Stop};
@@ -64,26 +64,43 @@ pub(super) fn start_logging(log: &Log) {
 
 fn serve(settings: &Settings) -> Result<(), Failure> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
+    let unheard = |error: std::io::Error| Failure::Failed(format!("signals cannot be heard: {error}"));
+    let signals = Signals::listen().map_err(unheard)?;
     let (sidecar, stop) = Sidecar::start(settings, None)?;
-    stop_on_signal(stop).map_err(|error| Failure::Failed(format!("signals cannot be heard: {error}")))?;
+    signals.stop(stop).map_err(unheard)?;
     sidecar.wait()
 }
 
-/// SIGTERM and SIGINT ask for the end; a thread of its own hears them until the process ends.
-fn stop_on_signal(stop: Stop) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let hear = move || {
-        runtime.block_on(async move {
-            let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-                tracing::error!("signals cannot be heard; stop with SIGKILL only");
-                return std::future::pending().await;
-            };
-            tokio::select! {
-                _ = term.recv() => tracing::info!(signal = "SIGTERM", "asked to end"),
-                _ = int.recv() => tracing::info!(signal = "SIGINT", "asked to end"),
-            }
-            stop.gracefully();
-        });
-    };
-    std::thread::Builder::new().name("signals".to_owned()).spawn(hear).map(drop)
+/// SIGTERM and SIGINT. Heard before anything starts: whoever sees a sidecar may ask for its end.
+struct Signals {
+    runtime: tokio::runtime::Runtime,
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let listen = |kind| {
+            let _inside = runtime.enter();
+            signal(kind)
+        };
+        let (term, int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+        Ok(Self { runtime, term, int })
+    }
+
+    /// Asks for the end when one comes; a thread of its own waits for that until the process ends.
+    fn stop(self, stop: Stop) -> std::io::Result<()> {
+        let Self { runtime, mut term, mut int } = self;
+        let hear = move || {
+            runtime.block_on(async move {
+                tokio::select! {
+                    _ = term.recv() => tracing::info!(signal = "SIGTERM", "asked to end"),
+                    _ = int.recv() => tracing::info!(signal = "SIGINT", "asked to end"),
+                }
+                stop.gracefully();
+            });
+        };
+        std::thread::Builder::new().name("signals".to_owned()).spawn(hear).map(drop)
+    }
 }

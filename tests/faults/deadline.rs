@@ -70,7 +70,7 @@ fn given_back(name: &str, mode: &[(&'static str, &str)], told: usize) {
     scene.await_committed();
     let repeats = next.metrics().expect("a scrape").sum("kafka_once_possible_repeats_total", &[]);
     stop(&next);
-    let audit = scene.audit(&trial.produced);
+    let audit = trial.audit();
     audit.assert_exactly_once();
     assert_eq!(audit.effects, trial.distinct);
     assert_lookups_wait(&scene.ledger.records());

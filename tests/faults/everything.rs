@@ -171,8 +171,11 @@ impl World<'_> {
         }
     }
 
+    /// One that runs: it hears SIGTERM before its admin port answers.
     fn another(&self) -> Sidecar {
-        self.flow.scene.sidecar(self.settings)
+        let sidecar = self.flow.scene.sidecar(self.settings);
+        sidecar.await_metrics(PATIENCE, |_| true).expect("a sidecar that runs");
+        sidecar
     }
 }
 

@@ -60,3 +60,17 @@ fn a_paused_sidecar_says_why_and_goes_on_where_it_stood_when_resumed(ground: Gro
     crate::support::load::stop(&sidecar);
     scene.audit(&produced).assert_exactly_once();
 }
+
+#[test]
+fn a_sidecar_asked_to_end_as_soon_as_its_admin_port_answers_ends_in_order() {
+    let Some(scene) = Scene::new(Ground::Mock, "early-end", 1) else { return };
+    for _ in 0..5 {
+        let sidecar = scene.sidecar(&[]);
+        while std::net::TcpStream::connect(sidecar.admin_address()).is_err() {
+            assert!(sidecar.runs(), "{}", sidecar.tail());
+            std::thread::yield_now();
+        }
+        sidecar.sigterm();
+        assert_eq!(sidecar.wait_exit(PATIENCE), Some(0), "{}", sidecar.tail());
+    }
+}
