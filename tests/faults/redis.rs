@@ -11,6 +11,7 @@ use crate::store::{
 use crate::support::load::stop;
 use crate::support::redis::Data;
 use crate::support::scene::PATIENCE;
+use crate::support::sidecar::Metrics;
 use crate::support::{Answer, Redis, Sidecar, topics};
 use crate::trial::Trial;
 
@@ -184,6 +185,32 @@ fn with_lookup_no_effect_is_repeated_when_redis_comes_back_empty_and_when_a_side
     assert_eq!((audit.repeated_in_doubt, audit.applied_twice), (vec![], vec![]), "the app was asked first");
     let asked = trial.scene.ledger.with(|records| records.asked.iter().filter(|get| get.path.contains("id-")).count());
     assert!(asked > 0, "nothing was in doubt");
+}
+
+#[test]
+fn with_pause_nothing_goes_on_after_a_flush_until_an_operator_has_looked_not_even_over_a_kill() {
+    let Some((redis, trial)) = trial("flush-pause") else { return };
+    let settings = with(&STEADY, &[("ONCE_ON_HISTORY_LOSS", "pause")]);
+    let victim = trial.scene.sidecar(&settings);
+    trial.await_part(1, 4);
+    assert_eq!(redis.cli(&["FLUSHALL"]).expect("an answer"), "OK");
+    let why = victim.await_pause(PATIENCE, "history_lost").expect("a pause");
+    assert!(why.contains("everything") && why.contains("POST /resume"), "{why}");
+    let idle = |metrics: &Metrics| metrics.sum("kafka_once_in_flight_requests", &[]) < 0.5;
+    victim.await_metrics(PATIENCE, idle).expect("open requests are answered");
+    let (applied, paused) = (trial.applied(), Instant::now());
+    assert!(applied < trial.distinct, "it was flushed under load");
+    victim.sigkill();
+    let heir = trial.scene.sidecar(&settings);
+    let waits = |metrics: &Metrics| metrics.sum("kafka_once_partition_paused", &[("reason", "history_lost")]) > 5.5;
+    heir.await_metrics(PATIENCE, waits).expect("each partition waits");
+    assert_loss_counted(&[&heir], "all");
+    let resumed = Instant::now();
+    assert_eq!(heir.post("/resume").expect("an answer").status, 200);
+    assert_silence(&trial, paused, resumed);
+    trial.recovered("redis flushed, resumed by an operator", resumed, applied);
+    let audit = end(&trial, &[&heir]);
+    assert_ne!(audit.repeated_in_doubt, [], "duplicates of what was forgotten came again, and said so");
 }
 
 fn committed(trial: &Trial) -> std::collections::BTreeMap<i32, topics::Committed> {

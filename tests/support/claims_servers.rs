@@ -74,8 +74,9 @@ impl Server {
     pub fn start_sentinel(primary: &Self, more: &str) -> Self {
         let port = free_port();
         let file = primary.dir.path().join("sentinel.conf");
+        // A fail-over that takes longer is taken back, for good: the primary lives.
         let settings = format!(
-            "port {port}\nbind 127.0.0.1\nsentinel monitor once 127.0.0.1 {} 1\nsentinel failover-timeout once 3000\n{more}\n",
+            "port {port}\nbind 127.0.0.1\nsentinel monitor once 127.0.0.1 {} 1\nsentinel failover-timeout once 30000\n{more}\n",
             primary.port
         );
         std::fs::write(&file, settings).expect("a file");

@@ -145,6 +145,15 @@ impl Sidecar {
     }
 }
 
+/// A test that fails shows what its sidecars said last.
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("last lines of sidecar {}:\n{}", self.pid(), self.tail());
+        }
+    }
+}
+
 /// A parsed scrape.
 #[derive(Clone, Default, PartialEq)]
 pub struct Metrics(BTreeMap<Series, f64>);
