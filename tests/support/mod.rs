@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod available;
+pub mod commits;
 pub mod claims;
 pub mod fence;
 pub mod kafka;
