@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::sync::mpsc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -51,27 +52,33 @@ pub(super) fn start_logging(log: &Log) {
 }
 
 fn serve(settings: &Settings) -> Result<(), Failure> {
+    // Before anything begins: a signal that comes while we start is an ordered end, too.
+    let stops = hear_signals().map_err(|error| Failure::Failed(format!("signals cannot be heard: {error}")))?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
     let (sidecar, stop) = Sidecar::start(settings, None)?;
-    stop_on_signal(stop).map_err(|error| Failure::Failed(format!("signals cannot be heard: {error}")))?;
+    let _ = stops.send(stop); // the thread that hears signals lives as long as the process
     sidecar.wait()
 }
 
-/// SIGTERM and SIGINT ask for the end; a thread of its own hears them until the process ends.
-fn stop_on_signal(stop: Stop) -> std::io::Result<()> {
+/// SIGTERM and SIGINT ask for the end of the sidecar that is handed in; a thread of its own hears them until the process
+/// ends.
+fn hear_signals() -> std::io::Result<mpsc::Sender<Stop>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let inside = runtime.enter();
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    drop(inside);
+    let (sender, stops) = mpsc::channel::<Stop>();
     let hear = move || {
-        runtime.block_on(async move {
-            let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-                tracing::error!("signals cannot be heard; stop with SIGKILL only");
-                return std::future::pending().await;
-            };
+        runtime.block_on(async {
             tokio::select! {
                 _ = term.recv() => tracing::info!(signal = "SIGTERM", "asked to end"),
                 _ = int.recv() => tracing::info!(signal = "SIGINT", "asked to end"),
             }
-            stop.gracefully();
         });
+        if let Ok(stop) = stops.recv() {
+            stop.gracefully();
+        }
     };
-    std::thread::Builder::new().name("signals".to_owned()).spawn(hear).map(drop)
+    std::thread::Builder::new().name("signals".to_owned()).spawn(hear)?;
+    Ok(sender)
 }

@@ -47,8 +47,8 @@ pub fn assert_commits(trial: &Trial, dead: &HashSet<Effect>) {
     scene.ledger.with(|records| commits::assert_nothing_passed(&made, &trial.produced, records, dead));
 }
 
-/// Messages of which a request that was not the first one did not say so, or came with the number of an earlier one.
-/// For apps that never answer that an attempt has failed.
+/// Messages of which two requests came with one number, or one that was not the first did not say so. For apps that never
+/// answer that an attempt has failed.
 fn unmarked(records: &Records) -> Vec<Effect> {
     let mut attempts: BTreeMap<Effect, BTreeMap<u64, bool>> = BTreeMap::new();
     let mut wrong = Vec::new();
@@ -58,10 +58,7 @@ fn unmarked(records: &Records) -> Vec<Effect> {
             wrong.push(request.effect());
         }
     }
-    for (effect, known) in attempts {
-        if known.values().skip(1).any(|marked| !marked) {
-            wrong.push(effect);
-        }
-    }
+    let unsaid = |known: &BTreeMap<u64, bool>| known.values().skip(1).any(|marked| !marked);
+    wrong.extend(attempts.into_iter().filter(|(_, known)| unsaid(known)).map(|(effect, _)| effect));
     wrong
 }

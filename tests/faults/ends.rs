@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use crate::checks::{applied, assert_forwarded_once, works_for};
 use crate::dice::Dice;
+use crate::flow::Flow;
+use crate::support::Sidecar;
 use crate::support::load::stop;
 use crate::support::scene::{Ground, PATIENCE, Scene};
 use crate::support::sidecar::Metrics;
-use crate::support::Sidecar;
-use crate::trial::{Trial, number, recovered};
+use crate::trial::{number, record_recovery};
 
 /// A group whose members hear soon of each other.
 pub const QUICK_GROUP: [(&str, &str); 3] = [
@@ -25,16 +26,17 @@ fn rounds() -> usize {
     number("FAULT_ROUNDS", 100).div_ceil(4)
 }
 
-fn under_load(name: &str) -> Option<(Scene, Dice)> {
+fn under_load(name: &str) -> Option<(Flow, Dice)> {
     let scene = Scene::new(Ground::Real, name, 6)?;
     works_for(&scene, 20);
-    Some((scene, Dice::new(number("FAULT_SEED", 1) as u64, name)))
+    Some((Flow::new(scene, PARTITIONS), Dice::new(number("FAULT_SEED", 1) as u64, name)))
 }
 
 #[test]
 fn sigterm_of_the_only_sidecar_again_and_again_forwards_nothing_twice() {
-    let Some((scene, dice)) = under_load("end-alone") else { return };
-    let (trial, last) = Trial::flowing(scene, PARTITIONS, |scene| {
+    let Some((flow, dice)) = under_load("end-alone") else { return };
+    let (trial, last) = flow.during(|flow| {
+        let scene = &flow.scene;
         for _ in 0..rounds() {
             let sidecar = scene.sidecar(&QUICK_GROUP);
             await_effects(scene, 1 + dice.below(150));
@@ -42,7 +44,8 @@ fn sigterm_of_the_only_sidecar_again_and_again_forwards_nothing_twice() {
         }
         let (asked, before) = (Instant::now(), applied(scene));
         let last = scene.sidecar(&QUICK_GROUP);
-        recovered(scene, "SIGTERM of the only sidecar", asked, before);
+        scene.await_applied(before + 1);
+        record_recovery("SIGTERM of the only sidecar", asked.elapsed());
         last
     });
     assert_forwarded_once(&trial, &[&last]);
@@ -50,8 +53,9 @@ fn sigterm_of_the_only_sidecar_again_and_again_forwards_nothing_twice() {
 
 #[test]
 fn sigterm_beside_a_sidecar_that_stays_forwards_nothing_twice() {
-    let Some((scene, dice)) = under_load("end-beside") else { return };
-    let (trial, stays) = Trial::flowing(scene, PARTITIONS, |scene| {
+    let Some((flow, dice)) = under_load("end-beside") else { return };
+    let (trial, stays) = flow.during(|flow| {
+        let scene = &flow.scene;
         let stays = scene.sidecar(&QUICK_GROUP);
         for _ in 0..rounds() {
             let guest = scene.sidecar(&QUICK_GROUP);
@@ -65,8 +69,9 @@ fn sigterm_beside_a_sidecar_that_stays_forwards_nothing_twice() {
 
 #[test]
 fn sigterm_while_another_sidecar_takes_over_forwards_nothing_twice() {
-    let Some((scene, dice)) = under_load("end-over") else { return };
-    let (trial, last) = Trial::flowing(scene, PARTITIONS, |scene| {
+    let Some((flow, dice)) = under_load("end-over") else { return };
+    let (trial, last) = flow.during(|flow| {
+        let scene = &flow.scene;
         let mut current = scene.sidecar(&QUICK_GROUP);
         for _ in 0..rounds() {
             await_effects(scene, 1 + dice.below(150));
@@ -84,8 +89,9 @@ fn sigterm_while_another_sidecar_takes_over_forwards_nothing_twice() {
 
 #[test]
 fn sigterm_at_any_moment_since_the_start_forwards_nothing_twice() {
-    let Some((scene, dice)) = under_load("end-any") else { return };
-    let (trial, stays) = Trial::flowing(scene, PARTITIONS, |scene| {
+    let Some((flow, dice)) = under_load("end-any") else { return };
+    let (trial, stays) = flow.during(|flow| {
+        let scene = &flow.scene;
         let stays = scene.sidecar(&QUICK_GROUP);
         let mut leaving = VecDeque::new();
         for _ in 0..rounds() {
@@ -108,8 +114,9 @@ fn sigterm_at_any_moment_since_the_start_forwards_nothing_twice() {
 #[test]
 fn a_rolling_restart_of_three_sidecars_again_and_again_forwards_nothing_twice() {
     const ROUNDS: usize = 5;
-    let Some((scene, _)) = under_load("rolling") else { return };
-    let (trial, sidecars) = Trial::flowing(scene, PARTITIONS, |scene| {
+    let Some((flow, _)) = under_load("rolling") else { return };
+    let (trial, sidecars) = flow.during(|flow| {
+        let scene = &flow.scene;
         let start = || scene.sidecar(&QUICK_GROUP);
         let mut sidecars = VecDeque::from([start(), start(), start()]);
         sidecars.iter().for_each(|sidecar| await_settled(sidecar, 1));

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use crate::checks::{applied, assert_forwarded_once, assert_repeats_marked, works_for};
+use crate::checks::{assert_forwarded_once, assert_repeats_marked, works_for};
 use crate::dice::Dice;
 use crate::ends::{QUICK_GROUP, await_owned, await_settled};
+use crate::flow::Flow;
 use crate::support::load::stop;
 use crate::support::scene::{Ground, PATIENCE, Scene};
 use crate::support::{Record, Sidecar};
-use crate::trial::{QUICK, Trial, messages, number, recovered};
+use crate::trial::{QUICK, Trial, messages, number};
 
 const PARTITIONS: usize = 6;
 
@@ -39,7 +40,8 @@ fn moves_of_a_group_whose_broker_assigns_forward_nothing_twice() {
 fn moves(name: &str, settings: &[(&'static str, &str)]) {
     let Some(scene) = Scene::new(Ground::Real, name, 6) else { return };
     works_for(&scene, 20);
-    let (trial, staying) = Trial::flowing(scene, PARTITIONS, |scene| {
+    let (trial, staying) = Flow::new(scene, PARTITIONS).during(|flow| {
+        let scene = &flow.scene;
         let staying = [scene.sidecar(settings), scene.sidecar(settings)];
         staying.iter().for_each(|sidecar| await_settled(sidecar, 50));
         for _ in 0..GUESTS {
@@ -58,8 +60,8 @@ fn sidecars_that_join_leave_and_die_at_random_lose_nothing_and_repeat_only_in_do
     works_for(&scene, 20);
     let settings = [QUICK[0], QUICK[1], ("ONCE_KAFKA_PROPERTY_SESSION_TIMEOUT_MS", "3000"), QUICK[3], QUICK_GROUP[2]];
     let seed = number("FAULT_SEED", 1);
-    let (trial, sidecars) = Trial::flowing(scene, PARTITIONS, |scene| {
-        let mut crowd = Crowd::new(scene, &settings, seed);
+    let (trial, sidecars) = Flow::new(scene, PARTITIONS).during(|flow| {
+        let mut crowd = Crowd::new(&flow.scene, &settings, seed);
         let end = Instant::now() + Duration::from_secs(number("FAULT_SECONDS", 20) as u64);
         while Instant::now() < end {
             crowd.change();
@@ -67,9 +69,9 @@ fn sidecars_that_join_leave_and_die_at_random_lose_nothing_and_repeat_only_in_do
             std::thread::sleep(crowd.dice.millis(500, 2000));
         }
         eprintln!("seed {seed}: {} joined, {} left, {} died", crowd.joined, crowd.left.len(), crowd.died);
-        let (healed, before) = (Instant::now(), applied(scene));
+        let over = Instant::now();
         let sidecars = crowd.heal();
-        recovered(scene, "joins, leaves and kills at random", healed, before);
+        flow.recovered_everywhere("joins, leaves and kills at random", over);
         sidecars
     });
     let sidecars: Vec<&Sidecar> = sidecars.iter().collect();

@@ -1,22 +1,22 @@
 //! Partitions are added to a topic under load: whatever stands in them is read from their beginning.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use crate::checks::{applied, assert_forwarded_once, works_for};
+use crate::checks::{assert_forwarded_once, works_for};
 use crate::ends::{QUICK_GROUP, await_owned};
+use crate::flow::Flow;
 use crate::support::ledger::Records;
-use crate::support::load::{flowing, numbered};
+use crate::support::load::numbered;
 use crate::support::scene::{Ground, PATIENCE, Scene};
-use crate::support::{Record, Request, topics};
-use crate::trial::{Trial, messages, recovered};
+use crate::support::{Record, topics};
+use crate::trial::{Trial, messages, record_recovery};
 
 /// Partitions before and after.
 const FEW: usize = 3;
 const MANY: usize = 6;
 
-/// Records that stand in an added partition before any sidecar knows of it.
-const UNSEEN: usize = 100;
+/// Records that stand in the added partitions before any sidecar knows of them, and as many later.
+const UNSEEN: usize = 300;
 
 #[test]
 fn added_partitions_are_read_from_their_beginning() {
@@ -41,35 +41,35 @@ fn grow(name: &str, start: &str) {
     let sidecars = [scene.sidecar(&settings), scene.sidecar(&settings)];
     await_owned(&sidecars.each_ref(), FEW);
     await_starts(&scene, FEW);
-    let partitions = AtomicUsize::new(FEW);
-    let (flowed, unseen) = flowing(&scene, || partitions.load(Ordering::Relaxed), messages(), || {
+    let (mut trial, more) = Flow::new(scene, FEW).during(|flow| {
+        let scene = &flow.scene;
         scene.await_applied(messages() / 4);
         topics::grow(&scene.bootstrap, &scene.topic, MANY).expect("more partitions");
         let grown = Instant::now();
-        let unseen = scene.produce(&unseen(&scene.topic));
-        partitions.store(MANY, Ordering::Relaxed);
-        let read = |records: &Records| records.requests.iter().any(|request| is_added(request));
-        scene.ledger.wait_until(PATIENCE, read).expect("an added partition is read");
-        recovered(&scene, "partitions added (looked for every 1 s)", grown, applied(&scene) - 1);
-        unseen
+        let mut more = scene.produce(&added(&scene.topic, 0));
+        let read = |records: &Records| (FEW..MANY).all(|partition| is_read(records, partition));
+        scene.ledger.wait_until(PATIENCE, read).expect("the added partitions are read");
+        record_recovery("partitions added (looked for every 1 s)", grown.elapsed());
+        more.extend(scene.produce(&added(&scene.topic, UNSEEN)));
+        more
     });
-    let distinct = flowed.distinct + unseen.len();
-    let produced = flowed.produced.into_iter().chain(unseen).collect();
-    let trial = Trial { scene, produced, distinct };
+    trial.distinct += more.len();
+    trial.produced.extend(more);
     assert_forwarded_once(&trial, &sidecars.each_ref());
 }
 
-/// Distinct messages that stand in the added partitions from their beginning on.
-fn unseen(topic: &str) -> Vec<Record> {
+/// Distinct messages in the added partitions, numbered from `first` on.
+fn added(topic: &str, first: usize) -> Vec<Record> {
     let record = |number: usize| {
         let partition = i32::try_from(FEW + number % (MANY - FEW)).expect("a partition");
-        Record::new(topic, "unseen").id(format!("unseen-{number}")).partition(partition)
+        Record::new(topic, "added").id(format!("added-{number}")).partition(partition)
     };
-    (0..UNSEEN * (MANY - FEW)).map(record).collect()
+    (first..first + UNSEEN).map(record).collect()
 }
 
-fn is_added(request: &Request) -> bool {
-    request.position().is_some_and(|(partition, _)| usize::try_from(partition).is_ok_and(|number| number >= FEW))
+fn is_read(records: &Records, partition: usize) -> bool {
+    let here = |(at, _)| usize::try_from(at).is_ok_and(|at| at == partition);
+    records.requests.iter().any(|request| request.position().is_some_and(here))
 }
 
 /// Waits until the group has committed where it starts.

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use crate::checks::assert_commits;
 use crate::ends::QUICK_GROUP;
+use crate::flow::Flow;
 use crate::support::ledger::{Effect, Records};
 use crate::support::load::stop;
 use crate::support::scene::{Ground, PATIENCE, Scene, assert_books};
 use crate::support::topics::{self, Read};
-use crate::support::{Answer, Audit, Produced, Record, Request, Sidecar};
+use crate::support::{Answer, Produced, Record, Request, Sidecar};
 use crate::trial::Trial;
 
 const PARTITIONS: usize = 6;
@@ -37,7 +38,8 @@ fn a_retrying_record_moves_with_its_attempts_and_retries_and_is_given_up_after_t
     topics::create(&scene.bootstrap, &letters, 1, 1, &[]).expect("a dead-letter topic");
     let failing = Arc::new(Failing::default());
     fail(&scene, &failing);
-    let (mut trial, (poison, sidecars)) = Trial::flowing(scene, PARTITIONS, |scene| {
+    let (mut trial, (poison, sidecars)) = Flow::new(scene, PARTITIONS).during(|flow| {
+        let scene = &flow.scene;
         let poison = scene.produce(&poison(&scene.topic));
         let start = |path: &str| {
             let (url, letters) = (scene.ledger.url(path), letters.as_str());
@@ -80,7 +82,10 @@ fn settings<'a>(url: &'a str, letters: &'a str) -> [(&'static str, &'a str); 6] 
 fn poison(topic: &str) -> Vec<Record> {
     let record = |partition: usize| {
         let name = format!("poison-{partition}");
-        Record::new(topic, "poison").id(name.clone()).key(name).partition(i32::try_from(partition).expect("a partition"))
+        Record::new(topic, "poison")
+            .id(name.clone())
+            .key(name)
+            .partition(i32::try_from(partition).expect("a partition"))
     };
     (0..PARTITIONS).map(record).collect()
 }
@@ -193,8 +198,7 @@ fn end(trial: &Trial, letters: &str, sidecars: &[Sidecar]) {
     }
     let dead = topics::read_all(&scene.bootstrap, letters).expect("the dead letters");
     assert_eq!(dead.len(), PARTITIONS, "each of them once");
-    let audit = Audit::new(&trial.produced, &scene.ledger.records(), &dead);
-    let audit = audit.with_commits(&scene.bootstrap, &scene.group, &trial.produced).expect("an audit");
+    let audit = scene.audit_with(&trial.produced, &dead);
     audit.assert_exactly_once();
     let twice: Vec<&Effect> = audit.forwarded_twice.iter().filter(|(_, id)| !is_poison(id)).collect();
     assert!(twice.is_empty(), "{audit}");

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use crate::checks::assert_forwarded_once;
 use crate::ends::{QUICK_GROUP, await_owned};
+use crate::flow::Flow;
 use crate::support::ledger::Records;
 use crate::support::scene::{Ground, PATIENCE, Scene};
 use crate::support::sidecar::Metrics;
@@ -17,13 +18,8 @@ use crate::trial::{QUICK, Trial};
 const SLOW: usize = 6;
 
 /// A drain gives up a few seconds before a request does: in between, a request outlives its partition.
-const PATIENT: [(&str, &str); 5] = [
-    ("ONCE_APP_TIMEOUT", "16s"),
-    ("ONCE_DRAIN_TIMEOUT", "16s"),
-    ("ONCE_LEASE", "17s"),
-    QUICK_GROUP[0],
-    QUICK_GROUP[1],
-];
+const PATIENT: [(&str, &str); 5] =
+    [("ONCE_APP_TIMEOUT", "16s"), ("ONCE_DRAIN_TIMEOUT", "16s"), ("ONCE_LEASE", "17s"), QUICK_GROUP[0], QUICK_GROUP[1]];
 
 #[test]
 fn a_late_answer_after_a_revoke_is_a_mark_and_the_new_owner_repeats_nothing() {
@@ -38,7 +34,8 @@ fn a_late_answer_after_a_revoke_is_a_mark_and_the_new_owner_repeats_nothing() {
             Answer::status(200)
         }
     });
-    let (mut trial, (slow, sidecars)) = Trial::flowing(scene, SLOW, |scene| {
+    let (mut trial, (slow, sidecars)) = Flow::new(scene, SLOW).during(|flow| {
+        let scene = &flow.scene;
         let slow = scene.produce(&slow(&scene.topic));
         let owner = scene.sidecar(&PATIENT);
         let sent = |records: &Records| records.requests.iter().filter(|request| is_slow(request.id())).count() == SLOW;

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::checks::{applied, assert_repeats_marked};
+use crate::checks::assert_repeats_marked;
+use crate::flow::Flow;
 use crate::support::ledger::Records;
 use crate::support::scene::{Ground, PATIENCE, Scene};
 use crate::support::sidecar::Metrics;
 use crate::support::{Answer, Audit, Ledger, Model, Sidecar};
-use crate::trial::{QUICK, Trial, messages, recovered};
+use crate::trial::{QUICK, Trial, messages};
 
 /// Time enough for the app to hold requests until the sidecar that sent them is stopped.
 const SETTINGS: [(&str, &str); 4] = [("ONCE_LEASE", "6s"), ("ONCE_APP_TIMEOUT", "5s"), QUICK[2], QUICK[3]];
@@ -54,14 +55,14 @@ fn stall(name: &str, model: Model) -> Option<(Trial, Audit)> {
     let first = messages() / 3;
     let slow: Arc<HashSet<String>> = Arc::new((first..first + SLOW).map(|number| format!("id-{number}")).collect());
     hold_first_attempts(&scene, Arc::clone(&slow), held);
-    let (trial, sidecars) = Trial::flowing(scene, 6, |scene| {
+    let (trial, sidecars) = Flow::new(scene, 6).during(|flow| {
+        let scene = &flow.scene;
         let stalled = scene.sidecar(&SETTINGS);
         await_requests(scene, |records| attempts(records, &slow, |attempt| attempt == 1) == SLOW);
         stalled.sigstop();
-        let (stopped, before) = (Instant::now(), applied(scene));
+        let stopped = Instant::now();
         let heir = scene.sidecar(&SETTINGS);
-        // What it had sent before is applied soon; all that follows comes from the heir.
-        recovered(scene, "sidecar stopped (its group session of 6 s)", stopped, before + 64);
+        flow.recovered_anywhere("a sidecar stopped (its group session: 6 s)", stopped);
         await_requests(scene, |records| slow.iter().all(|id| is_applied(records, &scene.topic, id)));
         let_go.send(true).expect("the app");
         await_requests(scene, |records| records.refused.len() + stale_repeats(records, &slow) >= SLOW);

@@ -5,8 +5,8 @@
 
 pub mod audit;
 pub mod available;
-pub mod commits;
 pub mod claims;
+pub mod commits;
 pub mod fence;
 pub mod kafka;
 pub mod ledger;

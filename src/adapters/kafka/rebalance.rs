@@ -297,6 +297,7 @@ fn assigned_with_window(found: Found) -> Assigned {
         partition: found.partition,
         start: found.start,
         committed: found.committed,
+        group_start: found.group_start,
         log_start: found.log_start,
         log_end: found.log_end,
         window: Arc::new(Window::default()),
