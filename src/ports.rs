@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::domain::claim::{ClaimValue, Digest, IdHash, SessionId, Stored};
+use crate::domain::group_start::GroupStart;
 use crate::domain::history::History;
 use crate::domain::identity::WireId;
 use crate::domain::reasons::{CommitResult, DeadLetterReason};
@@ -280,6 +281,8 @@ pub struct Assigned {
     pub start: NextOffset,
     /// What the group had committed, with the metadata beside it.
     pub committed: Option<(NextOffset, String)>,
+    /// How many partitions the topic had when the group started to read it, if that is known and matters.
+    pub group_start: Option<GroupStart>,
     /// Where the log begins.
     pub log_start: NextOffset,
     /// Where the log ended when the partition was assigned.

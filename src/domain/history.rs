@@ -24,13 +24,15 @@ impl History {
         format!("{VERSION}:{}:{}", self.sentinel, self.replication)
     }
 
-    /// Reads a commit's offset metadata; `None` for anything that is not ours (another tool's, another version's).
+    /// Reads a commit's offset metadata; `None` for anything that is not ours (another tool's, another version's). A number
+    /// may follow, see [`GroupStart`](super::group_start::GroupStart).
     pub fn from_metadata(text: &str) -> Option<Self> {
         let hex = |part: &str| part.bytes().all(|byte| byte.is_ascii_hexdigit());
         let mut parts = text.get(..text.len().min(LONGEST))?.split(':');
         let (version, sentinel, replication) = (parts.next()?, parts.next()?, parts.next()?);
         let ours = version == VERSION && !sentinel.is_empty() && hex(sentinel) && hex(replication);
-        (ours && parts.next().is_none())
+        let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        (ours && parts.next().is_none_or(number) && parts.next().is_none())
             .then(|| Self { sentinel: sentinel.to_owned(), replication: replication.to_owned() })
     }
 

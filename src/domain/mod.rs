@@ -5,6 +5,7 @@
 pub mod claim;
 pub mod claim_codec;
 pub mod doubt;
+pub mod group_start;
 pub mod hashed;
 pub mod history;
 pub mod identity;

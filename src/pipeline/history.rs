@@ -44,7 +44,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         });
     }
 
-    pub(super) fn history_seen(&mut self, history: History) {
+    pub(super) fn history_seen(&mut self, history: &History) {
         let known = self.leases.history.replace(history.clone());
         if let Some(known) = known
             && let Some(extent) = history.forgotten_since(&known)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::marks::Marks;
 use crate::domain::doubt::Doubt;
+use crate::domain::group_start::GroupStart;
 use crate::domain::history::History;
 use crate::domain::low_water::{LowWater, Slot};
 use crate::domain::record::{NextOffset, TopicPartition};
@@ -48,6 +49,8 @@ pub(super) struct Home {
     pub(super) window: Arc<Window>,
     /// What the group had committed when the partition was assigned.
     pub(super) committed_at_start: Option<(NextOffset, String)>,
+    /// What its commits say of the group's start.
+    pub(super) group_start: Option<GroupStart>,
     /// Whether the start itself must be committed before anything is forwarded.
     pub(super) start_due: bool,
     /// The start is not committed again before this.
@@ -100,7 +103,11 @@ impl Home {
 
     /// What stands beside a commit of low water now.
     pub(super) fn metadata(&mut self, now: &History) -> String {
-        self.doubt.metadata(now, self.low_water.position())
+        let history = self.doubt.metadata(now, self.low_water.position());
+        match self.group_start {
+            Some(start) => start.beside(&history),
+            None => history,
+        }
     }
 }
 
@@ -121,6 +128,7 @@ impl Homes {
             window: assigned.window,
             start_due: assigned.committed.as_ref().is_none_or(|(next, _)| *next != assigned.start),
             committed_at_start: assigned.committed,
+            group_start: assigned.group_start,
             start_after: Moment(0),
             committing: None,
             marks: Marks::default(),

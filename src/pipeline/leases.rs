@@ -125,21 +125,21 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     pub(super) fn session_answered(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Opened { id, asked, history: Ok(history) } => {
-                self.history_seen(history);
+                self.history_seen(&history);
                 if self.leases.own.opened(id, asked, self.now.moment) {
                     self.session_opened(id);
                 }
             }
             Outcome::Renewed { id, asked, alive: Ok((true, history)) } => {
                 self.leases.own.renewed(id, asked);
-                self.history_seen(history);
+                self.history_seen(&history);
             }
             Outcome::Renewed { id, alive: Ok((false, history)), .. } => {
                 if self.leases.own.gone(id, self.now.moment) {
                     tracing::error!(session = %id, "session is gone from redis; open requests are cancelled");
                     self.fence(id);
                 }
-                self.history_seen(history);
+                self.history_seen(&history);
             }
             Outcome::Opened { history: Err(error), .. } | Outcome::Renewed { alive: Err(error), .. } => {
                 self.leases.own.failed(self.now.moment);
@@ -148,7 +148,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             Outcome::History(history) => {
                 self.leases.asking_history = false;
                 match history {
-                    Ok(history) => self.history_seen(history),
+                    Ok(history) => self.history_seen(&history),
                     Err(error) => {
                         self.leases.ask_again = self.now.moment.after(ASK_AGAIN);
                         self.store_failed(&error);

@@ -52,7 +52,7 @@ pub static TABLE: &[Variable] = &[
     required("ONCE_KAFKA_TOPICS", "topics to read: a list, or one `^regex`"),
     required("ONCE_KAFKA_GROUP", "consumer group"),
     unset(PROPERTY_ROW, "", "any librdkafka property (upper case, dots as underscores): security, TLS, SASL, fetch sizes, `session.timeout.ms`, `client.id`, `group.instance.id` ...; passwords and PEMs have `_FILE` twins"),
-    preset("ONCE_START", "earliest", "where a new group starts: `earliest`, `latest`"),
+    preset("ONCE_START", "earliest", "where a new group starts: `earliest`, `latest`; partitions added later are read from their beginning"),
     preset("ONCE_ON_LOSS", "continue", "after a loss upstream: `continue`, or `stop` until `POST /resume`"),
     preset("ONCE_ORDERING", "key", "`key`, `partition`, `none`"),
     preset("ONCE_MESSAGE_ID", "header:message-id,cloudevents,position", "where a message's ID stands, first match wins: `header:NAME`, `cloudevents`, `key`, `json:/pointer`, `position`"),

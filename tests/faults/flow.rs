@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::support::ledger::Records;
 use crate::support::load::with_twin;
 use crate::support::scene::{PATIENCE, Scene};
 use crate::support::{Ledger, Produced, Producer};
@@ -90,6 +91,17 @@ impl Flow {
         let effect = (self.scene.topic.clone(), format!("id-{number}"));
         let applied = self.scene.ledger.wait_until(PATIENCE, |records| records.effects.contains_key(&effect));
         applied.unwrap_or_else(|error| panic!("after {fault}, {effect:?}: {error}"));
+        record_recovery(fault, fault_ended.elapsed());
+    }
+
+    /// The same for every partition: until all of them flow again.
+    pub fn recovered_everywhere(&self, fault: &str, fault_ended: Instant) {
+        let next = self.load.sent.load(Ordering::SeqCst);
+        let applied = |records: &Records, number| {
+            records.effects.contains_key(&(self.scene.topic.clone(), format!("id-{number}")))
+        };
+        let all = |records: &Records| (next..next + self.load.partitions).all(|number| applied(records, number));
+        self.scene.ledger.wait_until(PATIENCE, all).unwrap_or_else(|error| panic!("after {fault}: {error}"));
         record_recovery(fault, fault_ended.elapsed());
     }
 

@@ -7,6 +7,7 @@
 mod support;
 
 mod brokers;
+mod checks;
 #[cfg(feature = "failpoints")]
 mod crash;
 #[cfg(feature = "failpoints")]
@@ -14,17 +15,23 @@ mod crashes;
 mod deadline;
 #[path = "../sim/dice.rs"]
 mod dice;
+mod ends;
 mod everything;
 #[cfg(feature = "failpoints")]
 mod fenced;
 mod flow;
+mod groups;
 mod holes;
 mod naive;
 mod nemesis;
+mod partitions;
 mod redis;
 mod redis_groups;
 mod redis_refusals;
 mod redis_stalls;
+mod retries;
+mod slow;
+mod stalls;
 mod store;
 mod table;
 mod trial;

@@ -20,7 +20,12 @@ pub const QUICK: [(&str, &str); 4] = [
 
 /// Distinct messages of a scenario: `FAULT_MESSAGES`, else 3,000.
 pub fn messages() -> usize {
-    std::env::var("FAULT_MESSAGES").ok().and_then(|text| text.parse().ok()).unwrap_or(3_000)
+    number("FAULT_MESSAGES", 3_000)
+}
+
+/// A number from the environment, else the one given.
+pub fn number(variable: &str, otherwise: usize) -> usize {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
 /// A scene under load.

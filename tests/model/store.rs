@@ -230,6 +230,7 @@ mod tests {
             (ClaimReply::NotReplaced(stored), _) => Event::NotReplaced(stored),
             (ClaimReply::Alive(alive), Effect::AskAlive(session)) => Event::Alive(session, alive),
             (ClaimReply::Alive(_), other) => unreachable!("{other:?} asks for no session"),
+            (ClaimReply::Shortened, other) => unreachable!("{other:?} shortens no mark"),
         }
     }
 

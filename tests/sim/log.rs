@@ -272,6 +272,7 @@ impl SimLog {
                 assignment: self.newest,
                 start: NextOffset(start),
                 committed: committed.map(|(next, metadata)| (NextOffset(next), metadata)),
+                group_start: None,
                 log_start: NextOffset(0),
                 log_end: self.end(at),
                 window,

@@ -253,6 +253,7 @@ impl Shared {
         let known = records.effects.contains_key(&effect);
         let highest = records.attempts.get(&effect).copied().unwrap_or_default();
         if self.model == Model::Fencing && request.attempt() < highest {
+            records.refused.push(Arc::clone(request));
             return false;
         }
         if known {

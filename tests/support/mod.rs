@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod available;
 pub mod claims;
+pub mod commits;
 pub mod fence;
 pub mod kafka;
 pub mod ledger;

@@ -58,8 +58,9 @@ impl Committer {
         std::thread::Builder::new().name("kafka-commit".into()).spawn(move || {
             for (seen, commits) in orders {
                 // Those before it may have taken long: what went away meanwhile is somebody else's to commit.
-                let (commits, gone) = commits.into_iter().partition(|commit| ours.holds(&commit.partition, seen));
-                let ended = ended(commits, gone, |commits| send(&consumer, commits));
+                let (commits, gone): (Vec<_>, _) =
+                    commits.into_iter().partition(|commit| ours.holds(&commit.partition, seen));
+                let ended = ended(&commits, gone, |commits| send(&consumer, commits));
                 if answer.send(Answered { seen, ended }).is_err() {
                     break;
                 }
@@ -93,11 +94,13 @@ impl Committer {
 /// A broker may refuse one partition and store the others. The client's answer is then the error of one of them
 /// (`rd_kafka_handle_OffsetCommit` in `rdkafka_request.c`), and which offsets were stored it does not tell. So each is
 /// committed again, alone: the same offset twice is the same commit.
-fn ended(commits: Vec<Commit>, gone: Vec<Commit>, send: impl Fn(&[Commit]) -> Result<(), RDKafkaErrorCode>) -> Ended {
+fn ended(commits: &[Commit], gone: Vec<Commit>, send: impl Fn(&[Commit]) -> Result<(), RDKafkaErrorCode>) -> Ended {
     let mut ended = Ended::new();
     let mut note = |result, commit: Commit| ended.entry(result).or_default().push((commit.partition, commit.next));
-    gone.into_iter().for_each(|commit| note(CommitResult::NotOwner, commit));
-    let whole = if commits.is_empty() { Ok(()) } else { send(&commits) };
+    for commit in gone {
+        note(CommitResult::NotOwner, commit);
+    }
+    let whole = if commits.is_empty() { Ok(()) } else { send(commits) };
     for commit in commits.iter().cloned() {
         let done = match whole {
             Err(code) if commits.len() > 1 && is_of_one_partition(code) => send(std::slice::from_ref(&commit)),
@@ -114,7 +117,7 @@ fn send(consumer: &BaseConsumer<Context>, commits: &[Commit]) -> Result<(), RDKa
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
         match classify(code) {
             CommitResult::Failed => {
-                tracing::warn!(target: "kafka", %error, partitions = commits.len(), "commit failed")
+                tracing::warn!(target: "kafka", %error, partitions = commits.len(), "commit failed");
             }
             result => tracing::debug!(target: "kafka", %error, %result, "commit"),
         }
@@ -193,9 +196,9 @@ mod tests {
     fn one_refused_partition_is_told_from_those_that_were_stored_with_it() {
         let (ok, failed) = (CommitResult::Ok, CommitResult::Failed);
         let unknown = refuses_one(RDKafkaErrorCode::UnknownTopicOrPartition);
-        assert_eq!(numbers(&ended(commits(&[0, 1, 2]), vec![], &unknown)), [(ok, vec![0, 2]), (failed, vec![1])]);
-        assert_eq!(numbers(&ended(commits(&[0, 2]), vec![], &unknown)), [(ok, vec![0, 2])]);
-        assert_eq!(numbers(&ended(commits(&[1]), vec![], &unknown)), [(failed, vec![1])]);
+        assert_eq!(numbers(&ended(&commits(&[0, 1, 2]), vec![], &unknown)), [(ok, vec![0, 2]), (failed, vec![1])]);
+        assert_eq!(numbers(&ended(&commits(&[0, 2]), vec![], &unknown)), [(ok, vec![0, 2])]);
+        assert_eq!(numbers(&ended(&commits(&[1]), vec![], &unknown)), [(failed, vec![1])]);
     }
 
     #[test]
@@ -205,7 +208,7 @@ mod tests {
             asked.set(asked.get() + 1);
             Err(RDKafkaErrorCode::IllegalGeneration)
         };
-        assert_eq!(numbers(&ended(commits(&[0, 1]), vec![], refuse)), [(CommitResult::NotOwner, vec![0, 1])]);
+        assert_eq!(numbers(&ended(&commits(&[0, 1]), vec![], refuse)), [(CommitResult::NotOwner, vec![0, 1])]);
         assert_eq!(asked.get(), 1);
     }
 
@@ -216,7 +219,7 @@ mod tests {
             Ok(())
         };
         let expected = [(CommitResult::Ok, vec![2]), (CommitResult::NotOwner, vec![0])];
-        assert_eq!(numbers(&ended(commits(&[2]), commits(&[0]), only_two)), expected);
-        assert_eq!(numbers(&ended(vec![], commits(&[0]), |_| panic!("sent"))), [(CommitResult::NotOwner, vec![0])]);
+        assert_eq!(numbers(&ended(&commits(&[2]), commits(&[0]), only_two)), expected);
+        assert_eq!(numbers(&ended(&[], commits(&[0]), |_| panic!("sent"))), [(CommitResult::NotOwner, vec![0])]);
     }
 }

@@ -1,6 +1,6 @@
 //! Where partitions start: committed offsets and ends of logs, asked on a helper thread while the loop goes on polling.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -15,6 +15,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::config::{KafkaConfig, Start};
 use super::context::Context;
 use super::quiet::quietly;
+use super::starts::{Group, start};
+use crate::domain::group_start::GroupStart;
 use crate::domain::record::{NextOffset, Topic, TopicPartition};
 
 /// Bound of one answer of the brokers.
@@ -31,6 +33,8 @@ pub(super) struct Found {
     pub partition: TopicPartition,
     /// What the group had committed, with the metadata (empty when it is not UTF-8: not ours).
     pub committed: Option<(NextOffset, String)>,
+    /// How many partitions the topic had when the group started to read it, if that is known and matters.
+    pub group_start: Option<GroupStart>,
     /// Where the log begins.
     pub log_start: NextOffset,
     /// Where the log ends for a reader of committed records.
@@ -126,17 +130,22 @@ impl Asker {
         }
         let names: Vec<_> = known.iter().map(|(at, _)| at.clone()).collect();
         let committed = self.committed(&names)?;
-        let old_topics = self.old_topics(&names, &committed)?;
+        let groups = self.groups(&names, &committed)?;
         for ((partition, (log_start, log_end)), committed) in known.into_iter().zip(committed) {
             let next = committed.as_ref().map(|(next, _)| *next);
-            let policy = if old_topics.contains(&partition.topic) { Start::Earliest } else { self.config.start };
+            let group = groups.get(&partition.topic).copied().unwrap_or(Group::Irrelevant);
+            let policy = group.policy(partition.partition, self.config.start);
+            let group_start = match &committed {
+                Some((_, metadata)) => GroupStart::from_metadata(metadata),
+                None => group.start(),
+            };
             let end = match next {
                 Some(next) if next > log_end => self.true_end(&partition)?,
                 _ => log_end,
             };
             let start = start(next, log_start, end, policy);
             tell_loss(&partition, next, log_start, end);
-            answer.found.push(Found { partition, committed, log_start, log_end, start });
+            answer.found.push(Found { partition, committed, group_start, log_start, log_end, start });
         }
         Ok(answer)
     }
@@ -184,26 +193,25 @@ impl Asker {
         })
     }
 
-    /// Topics of which the group has committed something, when that matters: a partition without an offset is then
-    /// one that was added, and is read from its beginning even with `latest`.
-    fn old_topics(
+    /// How far the group is with each topic that holds a partition without an offset, when that matters.
+    fn groups(
         &self,
         partitions: &[TopicPartition],
         committed: &[Option<(NextOffset, String)>],
-    ) -> KafkaResult<HashSet<Topic>> {
-        let mut old = HashSet::new();
+    ) -> KafkaResult<HashMap<Topic, Group>> {
+        let mut groups = HashMap::new();
         if self.config.start == Start::Earliest {
-            return Ok(old);
+            return Ok(groups);
         }
         let without = partitions.iter().zip(committed).filter(|(_, committed)| committed.is_none());
         let topics: HashSet<&Topic> = without.map(|(at, _)| &at.topic).collect();
         for topic in topics {
             let all = self.partitions_of(topic)?;
-            if !all.is_empty() && self.committed(&all)?.iter().any(Option::is_some) {
-                old.insert(Arc::clone(topic));
+            if !all.is_empty() {
+                groups.insert(Arc::clone(topic), Group::of(&self.committed(&all)?));
             }
         }
-        Ok(old)
+        Ok(groups)
     }
 
     fn partitions_of(&self, topic: &Topic) -> KafkaResult<Vec<TopicPartition>> {
@@ -218,15 +226,6 @@ impl Asker {
         let reader: BaseConsumer = self.config.watermark_reader().create()?;
         let (_, high) = reader.fetch_watermarks(&at.topic, at.partition, ANSWER)?;
         Ok(NextOffset(high))
-    }
-}
-
-/// Where to start: at the committed offset if the log still holds it, else at the earliest record left.
-fn start(committed: Option<NextOffset>, log_start: NextOffset, log_end: NextOffset, policy: Start) -> NextOffset {
-    match (committed, policy) {
-        (Some(next), _) if next >= log_start && next <= log_end => next,
-        (None, Start::Latest) => log_end,
-        (Some(_), _) | (None, Start::Earliest) => log_start,
     }
 }
 
@@ -280,26 +279,4 @@ fn in_order<T>(
         read(&element)
     };
     asked.iter().map(one).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_partition_starts_where_the_group_left_it_or_at_the_earliest_left() {
-        let table = [
-            (Some(5), Start::Earliest, 5),
-            (Some(3), Start::Latest, 3),
-            (Some(9), Start::Latest, 9),
-            (Some(2), Start::Latest, 3),
-            (Some(10), Start::Latest, 3),
-            (None, Start::Earliest, 3),
-            (None, Start::Latest, 9),
-        ];
-        for (committed, policy, expected) in table {
-            let got = start(committed.map(NextOffset), NextOffset(3), NextOffset(9), policy);
-            assert_eq!(got, NextOffset(expected), "{committed:?} {policy:?}");
-        }
-    }
 }

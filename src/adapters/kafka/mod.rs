@@ -1,7 +1,7 @@
 //! Kafka: records in with [`KafkaLog`], dead letters out with [`KafkaDeadLetters`], facts for `check` with [`facts`].
 //!
 //! Walk a record: `consumer` polls, `record` copies it out of the client's memory, `handover` passes it on in a batch.
-//! Walk a rebalance: `context` notes it, `consumer` answers it once the pipeline has, `lookup` says where to start.
+//! Walk a rebalance: `context` notes it, `consumer` answers it once the pipeline has, `lookup` asks where to start and `starts` decides.
 //!
 //! A rebalance is answered outside of its callback. librdkafka (2.12.1) queues the event, stops delivering from what is
 //! assigned and waits in `WAIT_ASSIGN_CALL` or `WAIT_UNASSIGN_CALL` for as long as it takes (`rd_kafka_rebalance_op_incr`
@@ -22,6 +22,7 @@ mod owned;
 mod quiet;
 mod rebalance;
 mod record;
+mod starts;
 mod statistics;
 
 pub use config::{KafkaConfig, Start};

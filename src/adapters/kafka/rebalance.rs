@@ -195,11 +195,11 @@ impl<P: Fn() + Send> Polling<P> {
     }
 
     fn assigned(&mut self, found: Found) -> Assigned {
-        let Found { partition, committed, log_start, log_end, start } = found;
+        let Found { partition, committed, log_start, log_end, start, group_start } = found;
         let window = Arc::new(Window::default());
         self.group.unknown.remove(&partition);
         let assignment = self.partitions.insert(&partition, start, Arc::clone(&window));
-        Assigned { partition, assignment, start, committed, log_start, log_end, window }
+        Assigned { partition, assignment, start, committed, group_start, log_start, log_end, window }
     }
 
     fn unassign(&mut self, change: &Change) -> Answering {

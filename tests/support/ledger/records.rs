@@ -90,6 +90,8 @@ pub struct Records {
     pub applied: Vec<Arc<Request>>,
     /// Requests that reached the app's own look-up or application when their effect was applied already.
     pub repeats: Vec<Arc<Request>>,
+    /// Stale attempts that an app which fences has refused.
+    pub refused: Vec<Arc<Request>>,
     /// How often each effect was applied.
     pub effects: HashMap<Effect, u32>,
     /// GET requests: readiness probes and lookups.
