@@ -92,6 +92,7 @@ pub struct Entry {
 
 /// What an open record waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::large_enum_variant)] // one for each record of a small world
 pub enum Pending {
     Nothing,
     /// A command at the desk or on its way, and its answer once the store has carried it out.
