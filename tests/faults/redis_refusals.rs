@@ -7,8 +7,8 @@ use crate::store::{
     LONG_LEASE, PARTITIONS, assert_loss_counted, assert_silence, assert_waited_out, await_store_pause, end, partitions,
     scene, trial, trial_of, with,
 };
-use crate::support::claims::key_of;
 use crate::support::load::stop;
+use crate::support::monitor::key_of;
 use crate::support::scene::{PATIENCE, assert_books, unique};
 use crate::support::{Audit, Redis, Sidecar, topics};
 use crate::trial::Trial;

@@ -18,11 +18,14 @@ pub fn standing<'a>(
 ) -> anyhow::Result<HashMap<String, ClaimValue>> {
     let mut connection = redis::Client::open(url)?.get_connection()?;
     let ids: Vec<&str> = ids.into_iter().collect();
+    let keys = Keys::new(namespace);
     let mut found = HashMap::new();
     for ids in ids.chunks(1000) {
         let mut command = redis::cmd("MGET");
         for id in ids {
-            command.arg(key_of(namespace, topic, id));
+            let mut key = Vec::new();
+            keys.id(id_hash(namespace, topic, &MessageId::Plain(id.as_bytes().into())), &mut key);
+            command.arg(key);
         }
         let values: Vec<Option<Vec<u8>>> = command.query(&mut connection)?;
         for (id, value) in ids.iter().zip(values) {
@@ -31,12 +34,4 @@ pub fn standing<'a>(
         }
     }
     Ok(found)
-}
-
-/// The key under which a message ID of one topic stands.
-pub fn key_of(namespace: &str, topic: &str, id: &str) -> String {
-    let id = MessageId::Plain(id.as_bytes().into());
-    let mut key = Vec::new();
-    Keys::new(namespace).id(id_hash(namespace, topic, &id), &mut key);
-    String::from_utf8(key).expect("keys are ASCII")
 }

@@ -3,6 +3,10 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
+use kafka_once::adapters::claims::redis::keys::Keys;
+use kafka_once::domain::identity::MessageId;
+use kafka_once::pipeline::id_hash;
+
 use super::Redis;
 use super::process::{Process, Start};
 
@@ -21,28 +25,25 @@ impl Monitor {
         Ok(Self { process })
     }
 
-    /// What was written to each key. Everything that `redis` has carried out so far is heard.
-    pub fn writes(&self, redis: &Redis) -> anyhow::Result<HashMap<String, Writes>> {
+    /// When each key was written for the first time. Everything that `redis` has carried out so far is heard.
+    pub fn first_writes(&self, redis: &Redis) -> anyhow::Result<HashMap<String, SystemTime>> {
         let last = format!("until here {}", self.process.log().len());
         redis.cli(&["ECHO", &last])?;
         self.process.log().wait_for(ANSWER, |line| line.ends_with(&format!("\"{last}\"")))?;
-        let mut writes = HashMap::new();
-        for line in self.process.log().lines() {
-            let Some((at, key)) = write(&line) else { continue };
-            let of_key = writes.entry(key).or_insert(Writes { first: at, claims: 0 });
-            of_key.claims += usize::from(line.contains("\" \"NX\" \"GET\" \""));
+        let mut first = HashMap::new();
+        for (at, key) in self.process.log().lines().iter().filter_map(|line| write(line)) {
+            first.entry(key).or_insert(at);
         }
-        Ok(writes)
+        Ok(first)
     }
 }
 
-/// What was written to one key.
-#[derive(Clone, Copy, Debug)]
-pub struct Writes {
-    /// When something was written for the first time.
-    pub first: SystemTime,
-    /// How often it was claimed, won or not.
-    pub claims: usize,
+/// The key under which a message of `topic` with this ID stands in the store.
+pub fn key_of(namespace: &str, topic: &str, id: &str) -> String {
+    let id = MessageId::Plain(id.as_bytes().into());
+    let mut key = Vec::new();
+    Keys::new(namespace).id(id_hash(namespace, topic, &id), &mut key);
+    String::from_utf8(key).expect("keys are ASCII")
 }
 
 /// Time and key of `1700000000.123456 [0 127.0.0.1:40000] "SET" "key" ...`; a script's own commands are shown too.
