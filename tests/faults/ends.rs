@@ -119,7 +119,9 @@ fn a_rolling_restart_of_three_sidecars_again_and_again_forwards_nothing_twice() 
         let scene = &flow.scene;
         let start = || scene.sidecar(&QUICK_GROUP);
         let mut sidecars = VecDeque::from([start(), start(), start()]);
-        sidecars.iter().for_each(|sidecar| await_settled(sidecar, 1));
+        for sidecar in &sidecars {
+            await_settled(sidecar, 1);
+        }
         for round in 0..number("FAULT_ROUNDS", 100).div_ceil(100) * ROUNDS {
             for _ in 0..sidecars.len() {
                 let old = sidecars.pop_front().expect("three of them");
