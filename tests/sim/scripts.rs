@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_once::domain::history::OnHistoryLoss;
+use kafka_once::domain::lanes::Ordering;
 use kafka_once::domain::life::InDoubt;
 use kafka_once::domain::record::TopicPartition;
 use kafka_once::domain::verdict::Delivery;
@@ -25,6 +26,7 @@ const SOME: usize = 12;
 /// A quiet world with one partition, and an app that finds repeats by itself.
 fn quiet() -> Plan {
     let plan = Plan { topics: vec![("orders", 1)], in_doubt: InDoubt::Repeat, ..Plan::of(0) };
+    let plan = Plan { ordering: Ordering::None, service: 600, slow: Duration::ZERO, ..plan };
     let plan = Plan { model: AppModel::Transactional, on_history_loss: OnHistoryLoss::Continue, ..plan };
     let plan = Plan { positions: false, ..plan };
     Plan { attempts: None, max_in_flight: 64, max_open: 1000, max_held: 10_000_000, skew: 0, ..plan }
@@ -200,7 +202,7 @@ fn the_same_when_sidecar_and_store_die_together() {
 #[test]
 fn what_is_in_flight_when_the_store_forgets_finishes_while_the_rest_waits() {
     on_paused_time(async {
-        let plan = Plan { service: 600, max_in_flight: 5, ..forgetting(InDoubt::Repeat, OnHistoryLoss::Pause) };
+        let plan = Plan { max_in_flight: 5, ..forgetting(InDoubt::Repeat, OnHistoryLoss::Pause) };
         let mut stage = Stage::set(Plan { slow: Duration::from_millis(100), ..plan });
         stage.produce(20);
         stage.until("five requests", |stage| stage.acts().0 == 5).await;
@@ -301,6 +303,7 @@ fn a_process_that_stood_still_for_longer_than_a_short_mark_lives_doubts_what_it_
     on_paused_time(async {
         let plan = Plan { positions: true, safe_mark_life: Duration::from_secs(5), ..quiet() };
         let mut stage = Stage::set(Plan { faults: Faults { stall: true, ..Faults::default() }, ..plan });
+        sleep(LONG).await; // the app is seen, so that records are taken in before it is missed
         stage.app_is_down(true);
         stage.produce(SOME);
         stage.until("an intake", |stage| stage.open() == SOME).await;
