@@ -147,7 +147,6 @@ fn the_same_ids_on_two_partitions_of_two_sidecars_at_once_are_forwarded_once() {
         sidecars.iter().map(duplicates).sum()
     };
     let (waited, sent_twice) = (counts("in_flight"), counts("producer"));
-    assert!(waited > 0.5, "no duplicate came while the other one was open");
     let all = f64::from(u32::try_from(distinct).expect("a small number"));
     assert!((waited + sent_twice - all).abs() < 0.5, "{waited} + {sent_twice} of {distinct}");
     let trial = Trial { scene, produced, distinct };
