@@ -2,9 +2,11 @@
 //!
 //! An adapter translates and waits; it decides nothing about a record. The simulation stands in for every one of them.
 
+mod counters;
+pub use counters::{HeldBytes, Window};
+
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -326,48 +328,6 @@ pub struct Commit {
     pub next: NextOffset,
     /// The history, at most 4,096 bytes.
     pub metadata: String,
-}
-
-/// Records of one partition between low water and the last one taken in. The log counts up, the pipeline down.
-#[derive(Debug, Default)]
-pub struct Window(AtomicU64);
-
-impl Window {
-    /// The log took one more in; returns the new size.
-    pub fn taken(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::AcqRel) + 1
-    }
-
-    /// Low water passed `count` records.
-    pub fn passed(&self, count: u64) {
-        self.0.fetch_sub(count, Ordering::AcqRel);
-    }
-
-    /// The size now, in records.
-    pub fn size(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
-    }
-}
-
-/// Bytes of records held in memory, for all partitions. The log counts up, the pipeline down.
-#[derive(Debug, Default)]
-pub struct HeldBytes(AtomicU64);
-
-impl HeldBytes {
-    /// A record was taken in; returns the new sum.
-    pub fn taken(&self, bytes: u64) -> u64 {
-        self.0.fetch_add(bytes, Ordering::AcqRel) + bytes
-    }
-
-    /// A record was let go.
-    pub fn freed(&self, bytes: u64) {
-        self.0.fetch_sub(bytes, Ordering::AcqRel);
-    }
-
-    /// The sum now, in bytes.
-    pub fn sum(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
-    }
 }
 
 // ---- dead letters --------------------------------------------------------------------------------------------------

@@ -8,10 +8,10 @@ use crate::failpoints::Failpoint;
 pub(super) fn before(effect: &Effect) -> Option<Failpoint> {
     match effect {
         Effect::Claim(_) => Some(Failpoint::ClaimDue),
+        Effect::Replace { value: ClaimValue::Dead { .. }, .. } => Some(Failpoint::DeadMarkDue),
         Effect::Replace { value: ClaimValue::Released { .. }, .. } => Some(Failpoint::ReleaseDue),
         Effect::Replace { expected, value } if holder(expected) == holder(value) => Some(Failpoint::AttemptDue),
         Effect::Replace { .. } => Some(Failpoint::TakeOverDue),
-        Effect::Mark(ClaimValue::Dead { .. }) => Some(Failpoint::DeadMarkDue),
         Effect::Mark(_) => Some(Failpoint::MarkDue),
         Effect::Send { .. } => Some(Failpoint::RequestDue),
         _ => None,

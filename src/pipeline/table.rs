@@ -125,6 +125,11 @@ impl Table {
         open.collect()
     }
 
+    /// Records that wait for another one with the same ID.
+    pub(super) fn behind_twins(&self) -> impl Iterator<Item = Token> {
+        self.twins.values().flat_map(|twins| twins.behind.iter().copied())
+    }
+
     /// Lets a record work on its ID, or puts it behind the one that does. `true`: it may go on.
     pub(super) fn claim_id(&mut self, id: IdHash, token: Token) -> bool {
         use std::collections::hash_map::Entry as Place;

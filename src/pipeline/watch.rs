@@ -1,8 +1,10 @@
 //! The watchdog: a partition that has something to do, and does nothing without a known reason, ends the process.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::homes::{Home, Phase};
+use super::table::Entry;
 use super::{Pipeline, Stopped};
 use crate::domain::life::State;
 use crate::ports::{App, Claims, DeadLetters};
@@ -27,9 +29,10 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         }
         let all_go = self.store_up && self.app_up && self.broker_up && !self.drain.is_on();
         let all_go = all_go && self.leases.live(self.now.moment).is_some();
+        let waiting = if all_go { self.waiting_in_order() } else { BTreeSet::new() };
         for index in self.homes.indices() {
             let Some(home) = self.homes.get(index) else { continue };
-            let due = all_go && has_work(home) && !self.pauses.holds(&home.partition) && !self.waits_in_order(index);
+            let due = all_go && has_work(home) && !self.pauses.holds(&home.partition) && !waiting.contains(&index);
             let Some(home) = self.homes.get_mut(index) else { continue };
             if home.watchdog.look(home.moves, due, self.now.moment) >= STANDSTILL {
                 let (partition, low_water) = (home.partition.clone(), home.low_water.position().0);
@@ -42,18 +45,18 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         }
     }
 
-    /// Whether a record of the partition waits for something that is sure to come: a time, or the end of its request.
-    fn waits_in_order(&self, index: u32) -> bool {
+    /// The partitions of which a record waits for something that is sure to come: a time, the end of its request, or a
+    /// record with the same ID in another partition, which is looked at there. One walk for all of them.
+    fn waiting_in_order(&self) -> BTreeSet<u32> {
         let patience = self.rules.app_timeout + MARGIN;
-        let waits = self.table.tokens(|entry| {
-            entry.home == Some(index)
-                && match entry.life.state {
-                    State::HeldByOther { .. } | State::BackingOff { .. } => true,
-                    State::Sending { .. } | State::LookingUp { .. } => self.now.moment.since(entry.asked) < patience,
-                    _ => false,
-                }
-        });
-        !waits.is_empty()
+        let waits = |entry: &Entry| match entry.life.state {
+            State::HeldByOther { .. } | State::BackingOff { .. } => true,
+            State::Sending { .. } | State::LookingUp { .. } => self.now.moment.since(entry.asked) < patience,
+            _ => false,
+        };
+        let own = self.table.tokens(waits);
+        let all = own.into_iter().chain(self.table.behind_twins());
+        all.filter_map(|token| self.table.get(token)?.home).collect()
     }
 
     fn stand_still(&mut self, why: String) {

@@ -19,6 +19,9 @@ use super::world::World;
 /// IDs that begin so are refused for good.
 pub const POISON: &str = "poison";
 
+/// IDs that begin so fail for ever.
+pub const STUBBORN: &str = "stubborn";
+
 /// The app beside one process.
 #[derive(Clone)]
 pub struct SimApp {
@@ -80,6 +83,9 @@ impl SimApp {
         let fate = |service, outcome| Fate { service, outcome, survives };
         if request.id.as_str().starts_with(POISON) {
             return fate(service, Outcome::Declines(422, None, None));
+        }
+        if request.id.as_str().starts_with(STUBBORN) {
+            return fate(service, Outcome::Declines(500, None, None));
         }
         if world.weather().app_dies {
             return fate(service, Outcome::DiesAfter);

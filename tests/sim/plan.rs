@@ -201,7 +201,7 @@ impl Plan {
             positions: Dice::new(seed, "positions").percent(30),
             safe_mark_life: Dice::new(seed, "short").pick(&[Duration::from_secs(3), Duration::from_secs(8 * 60)]),
             duplicates: true,
-            skew: if in_doubt == InDoubt::Lookup { 0 } else { dice.pick(&[0, 50, 3_000]) },
+            skew: dice.pick(&[0, 50, 3_000]),
             service: if backlog { 20 } else { dice.pick(&[1, 20, 20, 300]) },
             slow: Duration::ZERO,
             trouble: dice.millis(4_000, 16_000),

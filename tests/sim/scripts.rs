@@ -10,6 +10,7 @@ use kafka_once::domain::record::TopicPartition;
 use kafka_once::domain::verdict::Delivery;
 use tokio::time::{Instant, sleep};
 
+use super::app::STUBBORN;
 use super::driver::on_paused_time;
 use super::plan::{AppModel, Faults, Plan};
 use super::producer::append;
@@ -74,6 +75,18 @@ impl Stage {
             );
             self.produced += 1;
         }
+    }
+
+    /// A record with this ID in this partition.
+    fn produce_one(&self, id: &str, partition: i32) {
+        let at = TopicPartition { topic: Arc::from("orders"), partition };
+        let (id, payload) = (Some(id.to_owned()), id.to_owned());
+        append(
+            &self.world,
+            &at,
+            Planted { offset: 0, id, by_position: false, key: None, payload, produced: Instant::now() },
+            0,
+        );
     }
 
     fn app_is_down(&self, down: bool) {
@@ -321,5 +334,19 @@ fn a_process_that_stood_still_for_longer_than_a_short_mark_lives_doubts_what_it_
         let late: Vec<_> = truth.requests.values().flatten().filter(|request| request.host == 1).collect();
         assert!(!late.is_empty(), "it has sent what it held");
         assert!(late.iter().all(|request| request.delivery == Delivery::PossibleRepeat), "{late:?}");
+    });
+}
+
+#[test]
+fn a_record_that_waits_for_a_twin_that_is_tried_for_ever_is_no_standstill() {
+    on_paused_time(async {
+        let stage = Stage::set(Plan { topics: vec![("orders", 2)], ..quiet() });
+        stage.produce_one(STUBBORN, 0);
+        stage.until("a request", |stage| stage.acts().0 > 0).await;
+        stage.produce_one(STUBBORN, 1);
+        stage.until("an intake", |stage| stage.open() == 2).await;
+        sleep(LONG * 60).await; // three times what a watchdog waits for
+        assert!(!stage.sidecar.task.is_finished(), "it has ended");
+        assert_eq!(stage.open(), 2);
     });
 }

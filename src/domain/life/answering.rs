@@ -46,9 +46,9 @@ fn slot(life: Life, hold: Hold, scene: &Scene) -> (Life, Effects) {
         match scene.rules.in_doubt {
             InDoubt::Repeat => {}
             InDoubt::DeadLetter => return dead_letter(life, DeadLetterReason::InDoubt, Some(hold), scene),
-            InDoubt::Lookup if scene.now.wall < hold.doubt_until => {
+            InDoubt::Lookup if scene.now.wall < hold.surely_over() => {
                 // Looked at again in between: another host's clock may be far ahead of ours.
-                let rest = Duration::from_millis(hold.doubt_until.0 - scene.now.wall.0);
+                let rest = Duration::from_millis(hold.surely_over().0 - scene.now.wall.0);
                 let rest = rest.min(scene.rules.app_timeout * 2);
                 return (life.to(State::BackingOff { hold }), Effects::one(Effect::Wake(rest)));
             }
@@ -107,7 +107,7 @@ fn answered(life: Life, hold: Hold, judgement: Judgement, scene: &Scene) -> (Lif
 
 /// The request of this hold may have its effect until its deadline.
 pub(super) fn in_doubt(hold: Hold) -> Hold {
-    Hold { in_doubt: true, doubt_until: hold.request_deadline, ..hold }
+    Hold { in_doubt: true, doubt_until: hold.request_deadline, foreign_clock: false, ..hold }
 }
 
 fn spend_retry(life: Life, hold: Hold, scene: &Scene) -> (Life, Effects) {
@@ -150,9 +150,12 @@ fn mark_done(life: Life, hold: Hold) -> (Life, Effects) {
     (life.to(State::Marking { hold }), Effects::two(Effect::Mark(done), Effect::Accepted))
 }
 
+/// The letter is acknowledged. Dead is written over our own claim only: while the letter was on its way our session may
+/// have ended and another one may have taken over, and its done is a fact.
 fn mark_dead(life: Life, reason: DeadLetterReason, hold: Hold) -> (Life, Effects) {
     let dead = ClaimValue::Dead { position: life.position, digest: life.digest };
-    (life.to(State::MarkingDead { reason, hold }), Effects::one(Effect::Mark(dead)))
+    let effect = Effect::Replace { expected: hold.value(&life), value: dead };
+    (life.to(State::MarkingDead { reason, hold }), Effects::one(effect))
 }
 
 /// It cannot go to the app (any more). `hold`: the claim that the dead mark will replace; `None` when the ID is not ours.

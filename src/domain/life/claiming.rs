@@ -30,7 +30,13 @@ pub(super) fn step(life: Life, event: Event, scene: &Scene) -> (Life, Effects) {
         (State::Marking { hold }, Event::Was(before)) => {
             life.end(End::Delivered { overlap: is_overlap(&life, &hold, before) })
         }
-        (State::MarkingDead { reason, .. }, Event::Was(_)) => life.end(End::DeadLettered(reason)),
+        (State::MarkingDead { .. }, Event::NotReplaced(Stored::Nothing)) => {
+            let dead = ClaimValue::Dead { position: life.position, digest: life.digest };
+            (life, Effects::one(Effect::Claim(dead))) // the store forgot: written if nobody has come between
+        }
+        (State::MarkingDead { reason, .. }, Event::Replaced | Event::NotReplaced(_) | Event::Was(_)) => {
+            life.end(End::DeadLettered(reason))
+        }
         (State::Releasing, Event::Replaced | Event::NotReplaced(_)) => life.end(End::Released),
         _ => life.ignore(),
     }
@@ -66,6 +72,7 @@ fn claim(life: &Life, before: Spent, in_doubt: bool, scene: &Scene) -> Hold {
         retries,
         in_doubt,
         doubt_until,
+        foreign_clock: in_doubt,
         request_deadline: UnixMillis(0),
     }
 }
@@ -149,6 +156,7 @@ fn held(mine: ClaimValue, life: &Life, scene: &Scene) -> Option<Hold> {
         retries: spent.retries,
         in_doubt,
         doubt_until,
+        foreign_clock: false, // a whole timeout of our own, from now on
         request_deadline: UnixMillis(0),
     };
     (session == scene.session).then_some(hold)

@@ -18,6 +18,9 @@ use super::retry::RetryPolicy;
 use super::time::{Now, UnixMillis};
 use super::verdict::{Delivery, Judgement};
 
+/// How far the wall clocks of two hosts may be apart: another host's deadline counts as passed only so long after it.
+pub const CLOCK_MARGIN: Duration = Duration::from_secs(5);
+
 /// What to do with a record whose earlier attempt may have had its effect (`ONCE_IN_DOUBT`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum InDoubt {
@@ -112,6 +115,8 @@ pub struct Hold {
     in_doubt: bool,
     /// Until when the attempt in doubt may still be at work.
     doubt_until: UnixMillis,
+    /// That time is by another host's clock.
+    foreign_clock: bool,
     /// `Once-Deadline` of the last request.
     request_deadline: UnixMillis,
 }
@@ -276,7 +281,7 @@ pub enum Effect {
         /// What to write.
         value: ClaimValue,
     },
-    /// Write the mark.
+    /// Write the mark of what the app has accepted.
     Mark(ClaimValue),
     /// Ask whether a session lives, then say [`Event::Alive`].
     AskAlive(SessionId),
@@ -427,6 +432,11 @@ impl Hold {
         let deadline = if self.in_doubt { self.doubt_until } else { self.written.deadline };
         let attempt = if self.fresh { self.last_attempt() } else { self.written.attempt };
         Spent { attempt, retries: self.retries, deadline }
+    }
+
+    /// When the attempt in doubt is surely not at work any more, by our own clock.
+    fn surely_over(&self) -> UnixMillis {
+        self.doubt_until.after(if self.foreign_clock { CLOCK_MARGIN } else { Duration::ZERO })
     }
 
     fn delivery(&self) -> Delivery {

@@ -215,8 +215,8 @@ fn only_failed_and_unknown_answers_spend_retries_and_the_last_one_ends_on_the_de
     let walk = walk.on(Event::LetterFailed);
     assert!(matches!(walk.effect(), Effect::Wake(_)), "a dead-letter failure is backpressure");
     let walk = walk.on(Event::Timer).on(Event::LetterSent);
-    assert_eq!(walk.effect(), Effect::Mark(ClaimValue::Dead { position: HERE, digest: PAYLOAD }));
-    let walk = walk.on(Event::Was(Stored::Nothing));
+    assert_eq!(walk.written(), ClaimValue::Dead { position: HERE, digest: PAYLOAD });
+    let walk = walk.on(Event::Replaced);
     assert_eq!(walk.ended(), Some(End::DeadLettered(DeadLetterReason::Exhausted)));
 }
 
@@ -333,8 +333,11 @@ fn in_doubt_the_app_is_asked_only_after_the_earlier_deadline_and_a_no_makes_it_f
     let taken =
         Walk::with(lookup).on(Event::Start).on(found(theirs)).on(Event::Alive(OTHER, false)).on(Event::Replaced);
     let early = taken.on(Event::Slot);
-    assert_eq!(early.effects, [Effect::Wake(Duration::from_secs(5))]);
-    let asking = Walk { wall: 1_005_000, ..early.on(Event::Timer) }.on(Event::Slot);
+    assert_eq!(early.effects, [Effect::Wake(Duration::from_secs(5) + CLOCK_MARGIN)]);
+    let margin = u64::try_from(CLOCK_MARGIN.as_millis()).expect("short");
+    let later = Walk { wall: 1_005_000 + margin - 1, ..early.on(Event::Timer) }.on(Event::Slot);
+    assert_eq!(later.effects, [Effect::Wake(Duration::from_millis(1))]);
+    let asking = Walk { wall: 1_005_000 + margin, ..later.on(Event::Timer) }.on(Event::Slot);
     assert_eq!(asking.effects, [Effect::LookUp]);
     let absent = asking.on(Event::LookedUpAbsent).on(Event::Slot);
     assert_eq!(absent.sent(), Some((Delivery::First, 2)));
@@ -435,4 +438,28 @@ fn a_claim_rests_in_the_store_exactly_while_nothing_about_it_is_on_its_way() {
     ] {
         assert_eq!(walk.life.resting_claim(), rests.then_some(written), "{what}");
     }
+}
+
+#[test]
+fn dead_is_never_written_over_what_another_session_wrote_while_the_letter_was_on_its_way() {
+    let sent = || Walk::sending().answered(Verdict::Refused).on(Event::Fenced).on(Event::LetterSent);
+    let dead = ClaimValue::Dead { position: HERE, digest: PAYLOAD };
+    let over_ours = |effect| matches!(effect, Effect::Replace { expected: ClaimValue::Claimed { session: OURS, .. }, value } if value == dead);
+    assert!(over_ours(sent().effect()), "{:?}", sent().effects);
+    let ended = Some(End::DeadLettered(DeadLetterReason::Refused));
+    for stands in [ClaimValue::Done { position: ELSEWHERE, digest: PAYLOAD }, claimed_by(OTHER, HERE, 2), dead] {
+        let walk = sent().on(Event::NotReplaced(Stored::Value(stands)));
+        assert_eq!((walk.ended(), walk.effects.len()), (ended, 1), "{stands:?} is left as it is");
+    }
+    let walk = sent().on(Event::NotReplaced(Stored::Nothing));
+    assert_eq!(walk.effects, [Effect::Claim(dead)], "only where nothing stands");
+    assert_eq!(walk.on(found(claimed_by(OTHER, HERE, 2))).ended(), ended);
+}
+
+#[test]
+fn another_hosts_deadline_is_trusted_with_a_margin_and_our_own_without() {
+    let lookup = Rules { in_doubt: InDoubt::Lookup, ..rules() };
+    let ours = Walk::with(lookup).on(Event::Start).on(Event::Was(Stored::Nothing)).on(Event::Slot);
+    let waits = Walk { wall: 1_020_000, ..ours }.answered(Verdict::Unknown).on(Event::Timer).on(Event::Replaced);
+    assert_eq!(waits.on(Event::Slot).effects, [Effect::LookUp], "our own clock says that the time is over");
 }
