@@ -10,24 +10,19 @@ use crate::domain::verdict::{Answer, Overrule};
 pub(super) fn translate(status: u16, headers: &[Header<'_>], now: impl FnOnce() -> SystemTime) -> Answer {
     Answer::Status {
         code: status,
-        overrule: overrule(headers),
+        overrule: overrule(status, headers),
         retry_after: text(headers, "retry-after").and_then(|text| retry_after(text, now)),
     }
 }
 
-/// One of its three words; two headers that differ say nothing.
-fn overrule(headers: &[Header<'_>]) -> Option<Overrule> {
-    let mut values = named(headers, "once-verdict");
-    let first = values.next()?;
-    if values.any(|other| other != first) {
-        return None;
-    }
-    match first.trim_ascii() {
-        b"accepted" => Some(Overrule::Accepted),
-        b"refused" => Some(Overrule::Refused),
-        b"failed" => Some(Overrule::Failed),
-        _ => None,
-    }
+/// One of its three words, however often it stands there. Words that differ, or that we do not know, say nothing, but a
+/// 2xx beside them is not taken for a yes: whoever overrules a 2xx means no.
+fn overrule(status: u16, headers: &[Header<'_>]) -> Option<Overrule> {
+    let words = named(headers, "once-verdict").flat_map(|value| value.split(|byte| *byte == b','));
+    let mut words = words.map(Overrule::parse);
+    let first = words.next()?;
+    let understood = first.filter(|_| words.all(|word| word == first));
+    understood.or_else(|| (200..300).contains(&status).then_some(Overrule::Failed))
 }
 
 /// Seconds or an HTTP date. A date that is over means now; a number beyond counting means as long as can be counted.
@@ -94,15 +89,18 @@ mod tests {
             (&["refused"], Some(Overrule::Refused)),
             (&[" failed "], Some(Overrule::Failed)),
             (&["failed", "failed"], Some(Overrule::Failed)),
-            (&["accepted", "refused"], None),
-            (&["Accepted!"], None),
-            (&[""], None),
+            (&["Refused, refused"], Some(Overrule::Refused)),
+            (&["accepted", "refused"], Some(Overrule::Failed)), // a 200 that contradicts itself is no yes
+            (&["Accepted!"], Some(Overrule::Failed)),
+            (&[""], Some(Overrule::Failed)),
             (&[], None),
         ] {
             let headers: Vec<_> = values.iter().map(|value| ("once-verdict", *value)).collect();
             let Answer::Status { overrule, .. } = answer(&headers) else { panic!() };
             assert_eq!(overrule, expected, "{values:?}");
         }
+        let unknown = [Header { name: "Once-Verdict", value: b"perhaps" }];
+        assert_eq!(overrule(500, &unknown), None, "what is no yes stays what its status says");
     }
 
     #[test]

@@ -93,6 +93,10 @@ impl Body {
                 input.advance(2);
                 self.state = State::ChunkSize;
             }
+            // The parser takes a line without digits for the last chunk.
+            State::ChunkSize if input.first().is_some_and(|byte| !byte.is_ascii_hexdigit()) => {
+                return Err("the answer has a chunk without a size".to_owned());
+            }
             State::ChunkSize => match httparse::parse_chunk_size(input) {
                 Ok(Status::Complete((length, size))) => {
                     input.advance(length);
@@ -181,6 +185,9 @@ mod tests {
         let trailers = format!("0\r\n{}\r\n", "a: b\r\n".repeat(MAX_TRAILERS as usize + 1));
         for text in [
             "zz\r\n",
+            "\r\n\r\n",
+            ";x\r\n\r\n",
+            "5\r\nhello\r\n\r\n\r\n",
             "-1\r\n",
             "FFFFFFFFFFFFFFFFF\r\n",
             "2\r\nabc\r\n",

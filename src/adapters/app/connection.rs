@@ -35,8 +35,8 @@ const MAX_INTERIM_ANSWERS: u32 = 16;
 /// Room for the next read; an usual answer fits.
 const READ: usize = 2 * 1024;
 
-/// A connection idle for longer lets the runtime look at its socket first, so that a close is seen before we write.
-const LOOK_AFTER: Duration = Duration::from_millis(5);
+/// What is said of bytes that came before a request was written.
+const UNASKED: &str = "the app sent bytes that nobody asked for";
 
 /// An open connection without an exchange on it.
 pub(super) struct Connection {
@@ -74,20 +74,13 @@ impl Connection {
 
     /// The connection again, unless it was idle for `limit`. If the app has closed it, the exchange will see that
     /// before it writes.
-    pub(super) async fn not_too_old(self, limit: Duration) -> Option<Self> {
-        let idle = self.used.elapsed();
-        if idle >= limit {
-            return None;
-        }
-        if idle > LOOK_AFTER {
-            tokio::task::yield_now().await;
-        }
-        Some(self)
+    pub(super) fn not_too_old(self, limit: Duration) -> Option<Self> {
+        (self.used.elapsed() < limit).then_some(self)
     }
 
     /// Sends a request and reads its answer. `now` is what a date in `Retry-After` is measured from.
     pub(super) async fn exchange(mut self, message: Message<'_>, now: fn() -> SystemTime) -> Exchange {
-        if let Some(why) = poll_fn(|cx| Poll::Ready(self.is_over(cx))).await {
+        if let Some(why) = self.is_over().await {
             return Exchange::Unsent(why);
         }
         let (mut writing, mut interim) = (Writing::new(message), 0);
@@ -104,15 +97,26 @@ impl Connection {
         // One that was answered before it had been read, or brings bytes that nobody asked for, is no good any more.
         let reusable = head.persistent && body.is_done() && writing.is_done() && self.input.is_empty();
         self.used = Instant::now();
+        if self.input.capacity() > 4 * READ {
+            self.input = BytesMut::with_capacity(READ); // one large head does not stay in memory
+        }
         Exchange::Answered(head, reusable.then_some(self))
     }
 
-    /// Why nothing can be sent on it any more: the app has closed it, or has said something that nobody asked for.
-    fn is_over(&mut self, cx: &mut Context<'_>) -> Option<String> {
-        match self.poll_read(cx) {
-            Poll::Pending => None,
+    /// Why nothing can be sent on it any more: the app has closed it, or has said something that nobody asked for. An
+    /// answer that came unasked would be taken for that of the next request.
+    ///
+    /// Looks at the socket itself: what the runtime knows of it may be older than the last answer.
+    async fn is_over(&mut self) -> Option<String> {
+        if self.stream.is_quiet() {
+            return None;
+        }
+        tokio::task::yield_now().await; // the runtime looks at its sockets
+        match poll_fn(|cx| Poll::Ready(self.poll_read(cx))).await {
+            Poll::Pending if self.stream.buffers() => None, // TLS' own bytes, not the app's
+            Poll::Pending => Some("the connection is not quiet".to_owned()),
             Poll::Ready(Ok(0)) => Some("the app closed the connection".to_owned()),
-            Poll::Ready(Ok(_)) => Some("the app sent bytes that nobody asked for".to_owned()),
+            Poll::Ready(Ok(_)) => Some(UNASKED.to_owned()),
             Poll::Ready(Err(error)) => Some(describe(&error)),
         }
     }
@@ -132,6 +136,9 @@ impl Connection {
             let read = ready!(self.poll_read(cx));
             if let Some(why) = ended(read, writing) {
                 return Poll::Ready(Err(why));
+            }
+            if !writing.begun {
+                return Poll::Ready(Err(UNASKED.to_owned()));
             }
             while !self.input.is_empty() {
                 match parse(&self.input, now) {

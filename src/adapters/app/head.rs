@@ -84,11 +84,13 @@ pub(super) fn parse(bytes: &[u8], now: impl FnOnce() -> SystemTime) -> Result<Pa
 
 /// Where the body ends, and whether that is beyond doubt.
 fn framing(status: u16, minor: u8, headers: &[Header<'_>]) -> Result<(Framing, bool), String> {
-    if matches!(status, 204 | 304) {
-        return Ok((Framing::Length(0), true));
-    }
     let length = content_length(headers)?;
-    let Some(coding) = elements(headers, "transfer-encoding").last() else {
+    let coding = elements(headers, "transfer-encoding").last();
+    if matches!(status, 204 | 304) {
+        // It has no body. One that speaks of a body may send it all the same: the connection is not used again.
+        return Ok((Framing::Length(0), length.unwrap_or(0) == 0 && coding.is_none()));
+    }
+    let Some(coding) = coding else {
         return Ok(length.map_or((Framing::UntilClose, false), |length| (Framing::Length(length), true)));
     };
     if minor == 0 {
@@ -142,8 +144,10 @@ mod tests {
             ("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n", Length(7), true),
             ("HTTP/1.1 200 OK\r\ncontent-length: 7\r\nContent-Length: 7\r\n\r\n", Length(7), true),
             ("HTTP/1.1 200 OK\r\n\r\n", UntilClose, false),
-            ("HTTP/1.1 204 None\r\nContent-Length: 7\r\n\r\n", Length(0), true),
-            ("HTTP/1.1 304 Same\r\nTransfer-Encoding: chunked\r\n\r\n", Length(0), true),
+            ("HTTP/1.1 204 None\r\n\r\n", Length(0), true),
+            ("HTTP/1.1 204 None\r\nContent-Length: 0\r\n\r\n", Length(0), true),
+            ("HTTP/1.1 204 None\r\nContent-Length: 7\r\n\r\n", Length(0), false),
+            ("HTTP/1.1 304 Same\r\nTransfer-Encoding: chunked\r\n\r\n", Length(0), false),
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, Chunked\r\n\r\n", Chunked, true),
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\n", UntilClose, false),
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 7\r\n\r\n", Chunked, false),

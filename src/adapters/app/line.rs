@@ -39,9 +39,9 @@ impl HttpLine {
     }
 
     /// The idle connection unless it is too old. Taken out of the line: whoever drops it closes it.
-    async fn idle(&mut self) -> Option<Connection> {
+    fn idle(&mut self) -> Option<Connection> {
         let Idle { connection, limit } = self.idle.take()?;
-        connection.not_too_old(limit).await
+        connection.not_too_old(limit)
     }
 
     async fn open(&self, deadline: Instant) -> Result<Connection, String> {
@@ -59,7 +59,7 @@ impl HttpLine {
         }
         let mut closed = String::new();
         for _ in 0..MAX_CONNECTIONS {
-            let connection = match self.idle().await {
+            let connection = match self.idle() {
                 Some(connection) => connection,
                 None => match self.open(deadline).await {
                     Ok(connection) => connection,

@@ -225,7 +225,6 @@ async fn a_connection_closed_while_idle_is_replaced_unnoticed() {
     for _ in 0..3 {
         let serving = async { exchange(&mut app.accept().await, OK).await }; // closes after its answer
         assert_eq!(play(&mut line, serving).await.0, status(204));
-        tokio::task::yield_now().await; // the runtime looks at the socket
     }
 }
 
@@ -237,7 +236,6 @@ async fn a_request_whose_connection_was_closed_before_it_was_written_is_unsent()
     let (open, ()) = tokio::join!(connection::Connection::open(&http.0.dialer, &transport), async {
         app.accept().await; // and close
     });
-    tokio::task::yield_now().await; // the runtime looks at the socket
     let message = connection::Message { head: b"POST / HTTP/1.1\r\n\r\n", body: &[] };
     let sent = open.unwrap().exchange(message, SystemTime::now).await;
     assert!(matches!(sent, connection::Exchange::Unsent(_)), "nobody was there to write to");
@@ -258,6 +256,22 @@ async fn a_connection_that_brings_bytes_nobody_asked_for_is_replaced() {
         let (answer, _open) = play(&mut line, serving).await;
         assert_eq!(answer, status(200));
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_asked_for_is_never_taken_for_the_next_ones() {
+    let app = RawApp::new().await;
+    let mut line = app.line();
+    let (_, mut first) = play(&mut line, async {
+        let mut socket = app.accept().await;
+        exchange(&mut socket, OK).await;
+        socket
+    })
+    .await;
+    first.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap(); // after the answer was read
+    let busy = "HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n";
+    let serving = async { exchange(&mut app.accept().await, busy).await };
+    assert_eq!(play(&mut line, serving).await.0, status(500));
 }
 
 #[tokio::test]
