@@ -1,11 +1,12 @@
 //! Brokers that are killed, hand over their leadership or fall silent under load; and a client that is fenced for good.
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::flow::Flow;
+use crate::support::load::works_for;
 use crate::support::scene::{PATIENCE, Scene};
-use crate::support::{Answer, Audit, Kafka, Sidecar, kafka, kafka_possible, redis, topics};
+use crate::support::{Audit, Kafka, Sidecar, kafka, kafka_possible, redis, topics};
 use crate::trial::QUICK;
 
 /// Partitions of a scenario's topic.
@@ -29,20 +30,12 @@ fn brokers(count: usize) -> Option<MutexGuard<'static, Kafka>> {
     Some(kafka)
 }
 
-/// An app that answers well all the time, after 5 ms.
-fn work(scene: &Scene) {
-    scene.ledger.behave(|_| async {
-        tokio::time::sleep(Duration::from_millis(5)).await; // the app's work
-        Answer::status(200)
-    });
-}
-
 /// Two sidecars under load while `strike` breaks brokers; then what the auditor found.
 ///
 /// The app answers well all the time, so whatever is forwarded twice must say so.
 fn broken(kafka: &Kafka, name: &str, strike: impl FnOnce(&Flow, &[&Sidecar])) -> Option<Audit> {
     let scene = Scene::on(kafka, redis()?, name, i32::try_from(PARTITIONS).expect("partitions"));
-    work(&scene);
+    works_for(&scene, 5);
     let sidecars = [scene.sidecar(&IMPATIENT), scene.sidecar(&IMPATIENT)];
     let sidecars = sidecars.each_ref();
     let (trial, ()) = Flow::new(scene, PARTITIONS).during(|flow| {
@@ -128,7 +121,7 @@ fn a_sidecar_fenced_by_another_of_its_instance_id_ends_non_zero_and_says_why_and
     let scene = Scene::on(kafka, redis, "fenced", i32::try_from(PARTITIONS).expect("partitions"));
     let mut settings = IMPATIENT.to_vec();
     settings.push(("ONCE_KAFKA_PROPERTY_GROUP_INSTANCE_ID", "the-only-one"));
-    work(&scene);
+    works_for(&scene, 5);
     let older = scene.sidecar(&settings);
     let (trial, younger) = Flow::new(scene, PARTITIONS).during(|flow| {
         flow.recovered_anywhere("start", Instant::now());

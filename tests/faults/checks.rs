@@ -1,20 +1,11 @@
 //! What must hold at the end of a scenario in which sidecars of one group come, go and stall.
 
 use std::collections::{BTreeMap, HashSet};
-use std::time::Duration;
 
 use crate::support::ledger::{Effect, Records};
 use crate::support::scene::Scene;
-use crate::support::{Answer, Audit, Sidecar, commits};
+use crate::support::{Audit, Sidecar, commits};
 use crate::trial::Trial;
-
-/// Lets the app take so long for each message: requests are open whenever something happens.
-pub fn works_for(scene: &Scene, millis: u64) {
-    scene.ledger.behave(move |_| async move {
-        tokio::time::sleep(Duration::from_millis(millis)).await; // the app's work
-        Answer::status(200)
-    });
-}
 
 /// How many effects the app has applied.
 pub fn applied(scene: &Scene) -> usize {

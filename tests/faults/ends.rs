@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::checks::{applied, assert_forwarded_once, works_for};
+use crate::checks::{applied, assert_forwarded_once};
 use crate::dice::Dice;
 use crate::flow::Flow;
 use crate::support::Sidecar;
-use crate::support::load::stop;
+use crate::support::load::{stop, works_for};
 use crate::support::scene::{Ground, PATIENCE, Scene};
 use crate::support::sidecar::Metrics;
 use crate::trial::{number, record_recovery};

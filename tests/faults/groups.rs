@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::checks::{assert_forwarded_once, assert_repeats_marked, works_for};
+use crate::checks::{assert_forwarded_once, assert_repeats_marked};
 use crate::dice::Dice;
 use crate::ends::{QUICK_GROUP, await_owned, await_settled};
 use crate::flow::Flow;
-use crate::support::load::stop;
+use crate::support::load::{stop, works_for};
 use crate::support::scene::{Ground, PATIENCE, Scene};
 use crate::support::{Record, Sidecar};
 use crate::trial::{QUICK, Trial, messages, number};

@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use crate::checks::{assert_forwarded_once, works_for};
+use crate::checks::assert_forwarded_once;
 use crate::ends::{QUICK_GROUP, await_owned};
 use crate::flow::Flow;
 use crate::support::ledger::Records;
-use crate::support::load::numbered;
+use crate::support::load::{numbered, works_for};
 use crate::support::scene::{Ground, PATIENCE, Scene};
 use crate::support::{Record, topics};
 use crate::trial::{Trial, messages, record_recovery};

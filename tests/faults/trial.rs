@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use crate::support::ledger::Records;
-use crate::support::load::{stop, with_duplicates};
+use crate::support::load::{stop, with_duplicates, works_for};
 use crate::support::scene::{PATIENCE, Scene, assert_books};
-use crate::support::{Answer, Audit, Produced, Request, Sidecar};
+use crate::support::{Audit, Produced, Request, Sidecar};
 
 /// A lease and a group session as short as is allowed, so that a crash is seen soon.
 pub const QUICK: [(&str, &str); 4] = [
@@ -38,10 +38,7 @@ pub struct Trial {
 impl Trial {
     /// Produces distinct messages with one duplicate for every nine, for an app that takes 5 ms for each.
     pub fn begin(scene: Scene, partitions: usize) -> Self {
-        scene.ledger.behave(|_| async {
-            tokio::time::sleep(Duration::from_millis(5)).await; // the app's work
-            Answer::status(200)
-        });
+        works_for(&scene, 5);
         let distinct = messages();
         let produced = scene.produce(&with_duplicates(&scene.topic, distinct, partitions));
         Self { scene, produced, distinct }

@@ -1,7 +1,9 @@
 //! The load that scenarios run under, and the clean end of a sidecar.
 
-use super::scene::PATIENCE;
-use super::{Record, Sidecar};
+use std::time::Duration;
+
+use super::scene::{PATIENCE, Scene};
+use super::{Answer, Record, Sidecar};
 
 /// Distinct messages with keys, and one duplicate for every nine of them: right behind in the same partition (so within
 /// one fetch), later in the same partition, or in another partition.
@@ -45,4 +47,12 @@ pub fn numbered(topic: &str, number: usize, partitions: usize) -> Record {
 pub fn stop(sidecar: &Sidecar) {
     sidecar.sigterm();
     assert_eq!(sidecar.wait_exit(PATIENCE), Some(0), "{}", sidecar.tail());
+}
+
+/// Lets the app take so long for each message: requests are open whenever something happens.
+pub fn works_for(scene: &Scene, millis: u64) {
+    scene.ledger.behave(move |_| async move {
+        tokio::time::sleep(Duration::from_millis(millis)).await; // the app's work
+        Answer::status(200)
+    });
 }
