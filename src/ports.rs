@@ -15,6 +15,7 @@ use crate::domain::claim::{ClaimValue, Digest, IdHash, SessionId, Stored};
 use crate::domain::group_start::GroupStart;
 use crate::domain::history::History;
 use crate::domain::identity::WireId;
+use crate::domain::numbering::Numbered;
 use crate::domain::reasons::{CommitResult, DeadLetterReason};
 use crate::domain::record::{NextOffset, Record, Topic, TopicPartition};
 use crate::domain::time::UnixMillis;
@@ -194,6 +195,8 @@ pub struct Taken {
     pub record: Arc<Record>,
     /// Who it is, or why it can never be forwarded.
     pub identity: Result<Identity, Unfit>,
+    /// Which of its producer's messages it is.
+    pub numbered: Numbered,
 }
 
 /// Who a record is.

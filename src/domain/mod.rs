@@ -12,6 +12,7 @@ pub mod identity;
 pub mod lanes;
 pub mod life;
 pub mod low_water;
+pub mod numbering;
 pub mod percent;
 pub mod reasons;
 pub mod record;

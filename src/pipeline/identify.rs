@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::domain::claim::{Digest, IdHash};
 use crate::domain::identity::{self, Source, WireId};
+use crate::domain::numbering::{SequenceSource, number};
 use crate::domain::reasons::DeadLetterReason;
 use crate::domain::record::Record;
 use crate::ports::{Identity, Taken, Unfit};
@@ -16,6 +17,8 @@ pub type Fits = fn(&Record, &WireId) -> Result<(), String>;
 pub struct Identifier {
     /// `ONCE_MESSAGE_ID`.
     pub sources: Vec<Source>,
+    /// `ONCE_SEQUENCE`.
+    pub sequences: Vec<SequenceSource>,
     /// `ONCE_DEDUP_NAMESPACE`.
     pub namespace: String,
     /// `ONCE_MAX_MESSAGE_BYTES`: key, value and headers of one record.
@@ -27,8 +30,8 @@ pub struct Identifier {
 impl Identifier {
     /// Names a record.
     pub fn name(&self, record: Record) -> Taken {
-        let identity = self.identity(&record);
-        Taken { record: Arc::new(record), identity }
+        let (identity, numbered) = (self.identity(&record), number(&self.sequences, &record, &json_pointer));
+        Taken { record: Arc::new(record), identity, numbered }
     }
 
     fn identity(&self, record: &Record) -> Result<Identity, Unfit> {

@@ -97,7 +97,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
 
     /// Takes one record in. `false`: its partition takes nothing now, so its next owner receives it again.
     fn record(&mut self, named: Taken, home_index: Option<u32>) -> bool {
-        let Taken { record, identity } = named;
+        let Taken { record, identity, numbered: _ } = named;
         let bytes = record.held_bytes();
         let Some(home) = home_index.and_then(|index| self.homes.get_mut(index)) else {
             self.held.freed(bytes);

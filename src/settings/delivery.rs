@@ -3,6 +3,7 @@
 use crate::domain::identity::Source;
 use crate::domain::lanes::Ordering;
 use crate::domain::life::{IdReuse, InDoubt};
+use crate::domain::numbering::SequenceSource;
 
 use std::time::Duration;
 
@@ -48,27 +49,6 @@ pub struct Delivery {
     pub dead_letter_topic: Option<String>,
     /// Dead letters before intake pauses; `None`: unlimited.
     pub dead_letter_budget: Option<u32>,
-}
-
-/// Where a producer and its number stand.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SequenceSource {
-    /// In two headers.
-    Header {
-        /// The header that names the producer.
-        producer: String,
-        /// The header that holds the number.
-        number: String,
-    },
-    /// In the attributes `source` and `sequence` of `CloudEvents`.
-    CloudEvents,
-    /// In the JSON value, at two RFC 6901 pointers.
-    Json {
-        /// Where the producer's name stands.
-        producer: String,
-        /// Where the number stands.
-        number: String,
-    },
 }
 
 pub(super) fn section(read: &mut Reader) -> Option<Delivery> {

@@ -32,7 +32,7 @@ use std::path::Path;
 
 pub use app::{App, AppUrl, Transport};
 pub use commands::{AuditSettings, DemoSettings, InspectSettings, RedriveSettings};
-pub use delivery::{Delivery, SequenceSource};
+pub use delivery::Delivery;
 pub use files::Files;
 pub use kafka::{Connection, Kafka, OnLoss, Start, Topics};
 pub use operating::{Log, LogFormat, Operating};

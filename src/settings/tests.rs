@@ -5,6 +5,7 @@ mod malformed;
 use crate::domain::identity::Source;
 use crate::domain::lanes::Ordering;
 use crate::domain::life::InDoubt;
+use crate::domain::numbering::SequenceSource;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;

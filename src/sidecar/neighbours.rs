@@ -162,6 +162,7 @@ pub(super) fn rules(settings: &Settings) -> Rules {
 pub(super) fn naming(settings: &Settings) -> Naming {
     let identifier = Identifier {
         sources: settings.delivery.message_id.clone(),
+        sequences: settings.delivery.sequence.clone(),
         namespace: settings.redis.namespace.clone(),
         max_message_bytes: settings.delivery.max_message_bytes,
         fits,

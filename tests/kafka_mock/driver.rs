@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use kafka_once::adapters::kafka::{KafkaConfig, KafkaLog};
+use kafka_once::domain::numbering::Numbered;
 use kafka_once::domain::reasons::{CommitResult, DeadLetterReason};
 use kafka_once::domain::record::{NextOffset, Record, TopicPartition};
 use kafka_once::ports::{Assigned, Assignment, Commit, HeldBytes, Intake, LogCommand, LogOrder, Taken, Unfit, Window};
@@ -38,7 +39,8 @@ impl Driver {
             beat.fetch_add(1, Ordering::Relaxed);
         };
         let unfit = || Unfit { reason: DeadLetterReason::MissingId, detail: String::new() };
-        let naming = Box::new(move |record| Taken { record: Arc::new(record), identity: Err(unfit()) });
+        let naming =
+            Box::new(move |record| Taken { record: Arc::new(record), identity: Err(unfit()), numbered: Numbered::Not });
         let thread = KafkaLog::start(config, sender, orders, Arc::clone(&held), naming, pulse).expect("a log");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         Self { intake, commands, thread, runtime, pulses, held, windows: BTreeMap::new() }

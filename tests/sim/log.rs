@@ -443,6 +443,7 @@ fn identifier(positions: bool) -> Identifier {
     let sources = [Some(Source::Header("message-id".to_owned())), positions.then_some(Source::Position)];
     Identifier {
         sources: sources.into_iter().flatten().collect(),
+        sequences: Vec::new(),
         namespace: "sim".to_owned(),
         max_message_bytes: 1 << 20,
         fits: |_, _| Ok(()),
