@@ -2,7 +2,7 @@
 
 use crate::support::redis::{Options, Redis};
 use crate::support::scene::{Ground, PATIENCE, Scene};
-use crate::support::{self, Sidecar};
+use crate::support::{self, Sidecar, topics};
 
 fn refused(sidecar: &Sidecar, words: &[&str]) {
     assert_eq!(sidecar.wait_exit(PATIENCE), Some(2), "{}", sidecar.tail());
@@ -19,6 +19,18 @@ fn an_unknown_source_topic_is_refused(ground: Ground) {
     let Some(scene) = Scene::new(ground, "known", 1) else { return };
     let unknown = format!("{}-misspelt", scene.topic);
     refused(&scene.sidecar(&[("ONCE_KAFKA_TOPICS", &unknown)]), &[&unknown]);
+}
+
+/// A broker that has not heard of it yet must not end a process that starts with its topic.
+#[test]
+fn a_topic_that_is_made_while_a_sidecar_starts_is_read() {
+    let Some(scene) = Scene::new(Ground::Real, "early", 1) else { return };
+    let late = format!("{}-late", scene.topic);
+    let sidecar = scene.sidecar(&[("ONCE_KAFKA_TOPICS", &late)]);
+    sidecar.log().wait_for(PATIENCE, |line| line.contains("asked for once more")).expect("a first look");
+    topics::create(&scene.bootstrap, &late, 1, 1, &[]).expect("a topic");
+    let partition = |line: &str| line.contains("partition assigned") && line.contains(&late);
+    sidecar.log().wait_for(PATIENCE, partition).expect("it is read");
 }
 
 #[test]

@@ -22,6 +22,7 @@ use super::lookup;
 use super::owned::Partitions;
 use super::rebalance::{Group, positions};
 use super::record::to_record;
+use super::second_look::{SecondLook, WAIT};
 use super::statistics::Statistics;
 use crate::domain::record::TopicPartition;
 use crate::ports::{Assignment, HeldBytes, Intake, LogCommand, LogOrder, Naming, Taken};
@@ -79,6 +80,7 @@ impl KafkaLog {
             stalled: false,
             broker_up: None,
             was_up: false,
+            second_look: SecondLook::default(),
             dead: false,
         };
         let thread = std::thread::Builder::new().name("kafka".into());
@@ -88,9 +90,13 @@ impl KafkaLog {
 
 fn subscribed(config: &KafkaConfig, context: Context) -> Result<BaseConsumer<Context>, KafkaError> {
     let consumer = BaseConsumer::from_config_and_context(&config.consumer(), context)?;
-    let topics: Vec<&str> = config.topics.iter().map(String::as_str).collect();
-    consumer.subscribe(&topics)?;
+    subscribe(&consumer, config)?;
     Ok(consumer)
+}
+
+fn subscribe(consumer: &BaseConsumer<Context>, config: &KafkaConfig) -> Result<(), KafkaError> {
+    let topics: Vec<&str> = config.topics.iter().map(String::as_str).collect();
+    consumer.subscribe(&topics)
 }
 
 /// Everything the polling thread knows.
@@ -111,6 +117,7 @@ pub(super) struct Polling<P> {
     broker_up: Option<bool>,
     /// Whether any broker has ever let us in.
     was_up: bool,
+    second_look: SecondLook,
     dead: bool,
 }
 
@@ -144,6 +151,7 @@ impl<P: Fn() + Send> Polling<P> {
         (self.pulse)();
         self.obey()?;
         self.heed_events();
+        self.look_twice();
         self.answer_group();
         self.repair();
         self.hand_over()?;
@@ -212,7 +220,7 @@ impl<P: Fn() + Send> Polling<P> {
                 self.fatal(detail.as_deref().unwrap_or(reason));
             }
             Fate::Refused => self.refused(reason),
-            Fate::UnknownTopic if !self.group.was_assigned => self.refused(reason),
+            Fate::UnknownTopic if !self.group.was_assigned => self.unknown_topic(reason),
             Fate::AllBrokersDown => self.tell_broker_up(false),
             Fate::OutOfRange => {
                 tracing::error!(target: "kafka", reason, "a partition's next record is not in its log");
@@ -220,6 +228,29 @@ impl<P: Fn() + Send> Polling<P> {
             }
             Fate::Warn | Fate::UnknownTopic => tracing::warn!(target: "kafka", ?code, reason, "client error"),
             Fate::Note => tracing::debug!(target: "kafka", ?code, reason, "client error"),
+        }
+    }
+
+    /// At the start a topic that nobody knows is misspelt, or very new.
+    fn unknown_topic(&mut self, reason: &str) {
+        if !matches!(self.second_look, SecondLook::NotNeeded) {
+            return;
+        }
+        tracing::warn!(target: "kafka", reason, "topic not known; asked for once more in {WAIT:?}");
+        self.consumer.unsubscribe();
+        match SecondLook::start(&self.consumer, &self.config) {
+            Ok(look) => self.second_look = look,
+            Err(error) => self.fatal(&format!("cannot start a thread: {error}")),
+        }
+    }
+
+    fn look_twice(&mut self) {
+        let Some(unknown) = self.second_look.answer() else { return };
+        if !unknown.is_empty() {
+            return self.refused(&format!("no broker knows the topic {}: check ONCE_KAFKA_TOPICS", unknown.join(", ")));
+        }
+        if let Err(error) = subscribe(&self.consumer, &self.config) {
+            self.fatal(&format!("cannot subscribe again: {error}"));
         }
     }
 

@@ -22,6 +22,7 @@ mod owned;
 mod quiet;
 mod rebalance;
 mod record;
+mod second_look;
 mod starts;
 mod statistics;
 
