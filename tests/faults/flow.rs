@@ -117,8 +117,9 @@ impl Load {
         let client = Producer::with(&self.bootstrap, &IMPATIENT).expect("a producer");
         let mut produced = Vec::new();
         let chunk = CHUNK.max(self.rate / 50);
-        let pause = Duration::from_secs(1) * u32::try_from(chunk).expect("a small chunk")
+        let beat = Duration::from_secs(1) * u32::try_from(chunk).expect("a small chunk")
             / u32::try_from(self.rate.max(1)).expect("a rate");
+        let mut due = Instant::now();
         while !self.over.load(Ordering::SeqCst) || self.sent.load(Ordering::SeqCst) < messages() {
             let first = self.sent.fetch_add(chunk, Ordering::SeqCst);
             let records: Vec<_> =
@@ -129,7 +130,8 @@ impl Load {
             };
             produced.extend(Produced::all(&records, &positions));
             ledger.await_applied((first + chunk).saturating_sub(LEAD), PATIENCE);
-            std::thread::sleep(pause); // the rhythm of the load
+            due += beat;
+            std::thread::sleep(due.saturating_duration_since(Instant::now())); // the rhythm of the load
         }
         produced
     }
