@@ -155,7 +155,7 @@ impl Crash {
         stop(&heir);
         let letters = self.letters.as_ref().map(|topic| topics::read_all(&self.trial.scene.bootstrap, topic));
         let letters = letters.transpose().expect("dead letters").unwrap_or_default();
-        let audit = self.trial.scene.audit_with(&self.trial.produced, &letters);
+        let audit = self.trial.audit_with(&letters);
         audit.assert_promise();
         assert_eq!((&audit.behind, &audit.applied_and_dead), (&Vec::new(), &Vec::new()));
         let records = self.trial.scene.ledger.records();

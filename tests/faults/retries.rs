@@ -198,7 +198,7 @@ fn end(trial: &Trial, letters: &str, sidecars: &[Sidecar]) {
     }
     let dead = topics::read_all(&scene.bootstrap, letters).expect("the dead letters");
     assert_eq!(dead.len(), PARTITIONS, "each of them once");
-    let audit = scene.audit_with(&trial.produced, &dead);
+    let audit = trial.audit_with(&dead);
     audit.assert_exactly_once();
     let twice: Vec<&Effect> = audit.forwarded_twice.iter().filter(|(_, id)| !is_poison(id)).collect();
     assert!(twice.is_empty(), "{audit}");

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use crate::support::ledger::Records;
 use crate::support::load::{stop, with_duplicates, works_for};
 use crate::support::scene::{PATIENCE, Scene, assert_books};
+use crate::support::topics::Read;
 use crate::support::{Audit, Produced, Request, Sidecar};
 
 /// A lease and a group session as short as is allowed, so that a crash is seen soon.
@@ -79,7 +80,12 @@ impl Trial {
 
     /// What the auditor finds now, on record for the table of `make soak`: once, at the end of a scenario.
     pub fn audit(&self) -> Audit {
-        let audit = self.scene.audit(&self.produced);
+        self.audit_with(&[])
+    }
+
+    /// The same where some may have been dead-lettered.
+    pub fn audit_with(&self, dead_letters: &[Read]) -> Audit {
+        let audit = self.scene.audit_with(&self.produced, dead_letters);
         record_audit(&audit, if self.scene.looks_up() { "lookup" } else { "repeat" });
         audit
     }
