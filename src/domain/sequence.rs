@@ -70,17 +70,27 @@ pub struct Observed {
     pub given_up: Option<Missing>,
 }
 
+/// One run of a producer: from its first number on, until it starts again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The first number; `None` when the producer was first seen in mid-life.
+    pub base: Option<u64>,
+    /// Where its first record stood.
+    pub began: Offset,
+    /// The highest number.
+    pub highest: u64,
+    /// The offset where the highest number stood.
+    pub highest_at: Offset,
+}
+
 /// The sequence of one producer in one partition. Its memory is bounded by [`MOST_RANGES`].
 ///
 /// The first number is 0 or 1. A producer that is first seen in mid-life starts there, without a gap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tracker {
-    /// The first number of this life; `None` when it was first seen in mid-life.
-    base: Option<u64>,
-    /// The highest number of this life.
-    highest: u64,
-    /// The offset where the highest number stood.
-    highest_at: Offset,
+    run: Run,
+    /// The run before this one, while what looks like a new one may be just duplicates of its first messages.
+    former: Option<Run>,
     /// The last record observed: all this is true as of here.
     as_of: Offset,
     /// The ranges, in the order in which they were seen.
@@ -91,15 +101,16 @@ impl Tracker {
     /// Begins to follow a producer with the first of its records that is seen: that one is neither next nor late.
     pub fn begin(number: u64, offset: Offset) -> Self {
         let base = Some(number).filter(|number| *number <= 1);
-        Self { base, highest: number, highest_at: offset, as_of: offset, missing: Vec::new() }
+        let run = Run { base, began: offset, highest: number, highest_at: offset };
+        Self { run, former: None, as_of: offset, missing: Vec::new() }
     }
 
     /// Takes the state of another process over, as it was read from the store. Ranges that end before they begin
     /// and those above the bound are dropped.
-    pub fn restore(base: Option<u64>, highest: (u64, Offset), as_of: Offset, mut missing: Vec<Missing>) -> Self {
+    pub fn restore(run: Run, former: Option<Run>, as_of: Offset, mut missing: Vec<Missing>) -> Self {
         missing.retain(|missing| missing.first <= missing.last);
         missing.truncate(MOST_RANGES);
-        Self { base, highest: highest.0, highest_at: highest.1, as_of, missing }
+        Self { run, former, as_of, missing }
     }
 
     /// Takes one record in.
@@ -108,17 +119,18 @@ impl Tracker {
             return Observed { what: Observation::Replayed, given_up: None };
         }
         self.as_of = offset;
-        let (what, given_up) = match number.checked_sub(self.highest) {
+        self.take_up_former(number);
+        let (what, given_up) = match number.checked_sub(self.run.highest) {
             Some(1) => {
                 self.advance(number, offset);
                 (Observation::Next, None)
             }
             Some(ahead) if ahead > 1 => {
-                let (first, last) = (self.highest + 1, number - 1);
+                let (first, last) = (self.run.highest + 1, number - 1);
                 let gap = Missing {
                     first,
                     last,
-                    before: self.highest_at,
+                    before: self.run.highest_at,
                     after: offset,
                     since: now,
                     lost: false,
@@ -130,6 +142,24 @@ impl Tracker {
             _ => self.observe_below(number, offset),
         };
         Observed { what, given_up }
+    }
+
+    /// Takes one record in behind records that nobody observed: a number ahead of the next one may have stood there, so
+    /// it is no gap.
+    pub fn observe_behind_unseen(&mut self, number: u64, offset: Offset, now: Now) -> Observed {
+        if number <= self.run.highest || offset <= self.as_of {
+            return self.observe(number, offset, now);
+        }
+        self.as_of = offset;
+        self.advance(number, offset);
+        Observed { what: Observation::Next, given_up: None }
+    }
+
+    /// Gives up the oldest range for want of room: a lost one, else one that counts as lost from now on and is returned.
+    pub fn give_up_one(&mut self) -> Option<Missing> {
+        let oldest = self.missing.iter().position(|missing| missing.lost).unwrap_or(0);
+        let dropped = (oldest < self.missing.len()).then(|| self.missing.remove(oldest))?;
+        (!dropped.lost).then_some(Missing { lost: true, ..dropped })
     }
 
     /// Declares every suspected range lost whose grace has ended; returns those, each one once.
@@ -150,14 +180,14 @@ impl Tracker {
         &self.missing
     }
 
-    /// The first number of this life; `None` when it was first seen in mid-life.
-    pub fn base(&self) -> Option<u64> {
-        self.base
+    /// The run that goes on.
+    pub fn run(&self) -> Run {
+        self.run
     }
 
-    /// The highest number of this life, and where it stood.
-    pub fn highest(&self) -> (u64, Offset) {
-        (self.highest, self.highest_at)
+    /// The run before it, while what looks like a new one may be just duplicates of its first messages.
+    pub fn former(&self) -> Option<Run> {
+        self.former
     }
 
     /// The last record observed.
@@ -166,7 +196,22 @@ impl Tracker {
     }
 
     fn advance(&mut self, number: u64, offset: Offset) {
-        (self.highest, self.highest_at) = (number, offset);
+        (self.run.highest, self.run.highest_at) = (number, offset);
+    }
+
+    /// The number that follows the run before this one: that run goes on, and what looked like a new one were duplicates
+    /// of its first messages. Else a duplicate of a producer's first message would invent a gap.
+    fn take_up_former(&mut self, number: u64) {
+        let Some(former) = self.former.filter(|former| former.highest.checked_add(1) == Some(number)) else { return };
+        self.former = None;
+        if self.run.highest >= former.highest {
+            return; // a new run has come as far
+        }
+        self.run = former;
+        self.missing.retain(|missing| missing.after <= former.highest_at);
+        for missing in self.missing.iter_mut().filter(|missing| missing.after >= former.began) {
+            missing.past = false;
+        }
     }
 
     /// A number at or below the highest: late, or the first again, or a duplicate.
@@ -174,14 +219,14 @@ impl Tracker {
         if let Some(place) = self.missing.iter().position(|missing| !missing.past && missing.holds(number)) {
             return self.arrive(place, number);
         }
-        if number > self.base.unwrap_or(1) {
+        if number > self.run.base.unwrap_or(1) {
             return (Observation::Duplicate, None);
         }
         for missing in &mut self.missing {
             missing.past = true;
         }
-        self.base = Some(number);
-        self.advance(number, offset);
+        self.former = Some(self.run);
+        self.run = Run { base: Some(number), began: offset, highest: number, highest_at: offset };
         (Observation::Restart, None)
     }
 
@@ -205,9 +250,7 @@ impl Tracker {
         if self.missing.len() <= MOST_RANGES {
             return None;
         }
-        let oldest = self.missing.iter().position(|missing| missing.lost).unwrap_or(0);
-        let dropped = self.missing.remove(oldest);
-        (!dropped.lost).then_some(Missing { lost: true, ..dropped })
+        self.give_up_one()
     }
 }
 

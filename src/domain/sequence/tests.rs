@@ -28,7 +28,8 @@ fn ranges(missing: &[Missing]) -> Vec<(u64, u64)> {
 fn each_number_says_what_the_specification_says() {
     use Observation::{Duplicate, Gap, Late, Next, Restart};
     let late = Late { was_lost: false };
-    let table: [(&str, &[u64], &[Observation]); 11] = [
+    const GAP_1: Observation = Gap { first: 1, last: 1 };
+    let table: [(&str, &[u64], &[Observation]); 14] = [
         ("in order from 0", &[0, 1, 2], &[Next, Next]),
         ("in order from 1", &[1, 2], &[Next]),
         ("first seen in mid-life: no gap", &[57, 58], &[Next]),
@@ -39,11 +40,23 @@ fn each_number_says_what_the_specification_says() {
         ("the first number again", &[0, 1, 0, 1, 1], &[Next, Restart, Next, Duplicate]),
         ("the first number again, from 1", &[1, 2, 1, 2], &[Next, Restart, Next]),
         ("started again after mid-life", &[57, 1, 2], &[Restart, Next]),
+        ("a duplicate of the first one is no restart", &[0, 1, 2, 0, 3, 4], &[Next, Next, Restart, Next, Next]),
+        ("nor are duplicates of the first ones", &[0, 1, 2, 3, 0, 2, 4], &[Next, Next, Next, Restart, GAP_1, Next]),
+        ("a new run as far as the old one", &[0, 1, 2, 0, 1, 2, 3], &[Next, Next, Restart, Next, Next, Next]),
         ("the largest number", &[0, u64::MAX, u64::MAX], &[Gap { first: 1, last: u64::MAX - 1 }, Duplicate]),
     ];
     for (what, numbers, expected) in table {
         assert_eq!(observed(numbers).1, expected, "{what}");
     }
+}
+
+#[test]
+fn when_a_run_goes_on_after_duplicates_of_its_first_messages_its_gaps_are_as_they_were() {
+    let (mut tracker, _) = observed(&[0, 3, 4, 0, 2]);
+    assert_eq!(ranges(tracker.missing()), [(1, 2), (1, 1)], "as if it had started again");
+    tracker.observe(5, Offset(9), at(0));
+    assert_eq!(ranges(tracker.missing()), [(1, 2)]);
+    assert_eq!(tracker.observe(1, Offset(10), at(0)).what, Observation::Late { was_lost: false });
 }
 
 #[test]
@@ -106,10 +119,10 @@ fn at_the_bound_the_oldest_suspect_is_named_lost_and_nothing_is_hidden() {
 #[test]
 fn what_is_restored_goes_on_as_if_nothing_had_happened() {
     let (mut tracker, _) = observed(&[0, 3, 7]);
-    let mut restored = Tracker::restore(tracker.base(), tracker.highest(), tracker.as_of(), tracker.missing().to_vec());
+    let mut restored = Tracker::restore(tracker.run(), tracker.former(), tracker.as_of(), tracker.missing().to_vec());
     assert_eq!(restored, tracker);
     let backwards = tracker.missing().iter().map(|missing| Missing { first: 9, last: 8, ..*missing }).collect();
-    assert_eq!(Tracker::restore(None, (9, Offset(1)), Offset(1), backwards).missing(), []);
+    assert_eq!(Tracker::restore(tracker.run(), None, Offset(1), backwards).missing(), []);
     for (number, offset) in [(8, 2), (5, 3), (8, 4), (10, 5), (0, 6)] {
         let offset = Offset(offset);
         assert_eq!(restored.observe(number, offset, at(1)), tracker.observe(number, offset, at(1)));
@@ -135,6 +148,9 @@ proptest! {
     fn in_any_order_the_numbers_named_lost_are_those_that_were_dropped(
         lives in prop::collection::vec(life(), 1..4),
     ) {
+        // Each run is no longer than the one before: a number that follows the one before is that one going on.
+        let mut lives = lives;
+        lives.sort_by_key(|(_, arrivals)| std::cmp::Reverse(arrivals.iter().max().copied()));
         let mut offset = 0;
         let mut tracker = Tracker::begin(0, Offset(offset));
         for (life, (dropped, arrivals)) in lives.into_iter().enumerate() {
@@ -164,7 +180,7 @@ proptest! {
             present.sort_by_key(|missing| missing.first);
             prop_assert!(tracker.missing().len() <= MOST_RANGES);
             prop_assert!(present.iter().all(|missing| missing.first <= missing.last));
-            prop_assert!(present.iter().all(|missing| missing.last < tracker.highest().0));
+            prop_assert!(present.iter().all(|missing| missing.last < tracker.run().highest));
             prop_assert!(present.windows(2).all(|pair| pair[0].last < pair[1].first));
         }
     }
