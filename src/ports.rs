@@ -3,7 +3,9 @@
 //! An adapter translates and waits; it decides nothing about a record. The simulation stands in for every one of them.
 
 mod counters;
+mod store;
 pub use counters::{HeldBytes, Window};
+pub use store::{ClaimBatch, ClaimCommand, ClaimReply, Claims, Keeping, StoreError, StoredPast};
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,125 +13,15 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::domain::claim::{ClaimValue, Digest, IdHash, SessionId, Stored};
+use crate::domain::claim::{Digest, IdHash};
 use crate::domain::group_start::GroupStart;
-use crate::domain::history::History;
 use crate::domain::identity::WireId;
 use crate::domain::numbering::Numbered;
+use crate::domain::past::Landmark;
 use crate::domain::reasons::{CommitResult, DeadLetterReason};
 use crate::domain::record::{NextOffset, Record, Topic, TopicPartition};
 use crate::domain::time::UnixMillis;
 use crate::domain::verdict::{Answer, Delivery};
-
-// ---- the store of claims -------------------------------------------------------------------------------------------
-
-/// One command to the store of claims. All of them may be sent again after a lost reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClaimCommand {
-    /// Write `value` if nothing stands there, and tell what stood there (`SET key value NX GET PX keep`).
-    Claim {
-        /// The message.
-        id: IdHash,
-        /// What to write.
-        value: ClaimValue,
-        /// How long it lives.
-        keep: Duration,
-    },
-    /// Write `value` if exactly `expected` stands there (compare-and-set script). Finding `value` itself is success.
-    Replace {
-        /// The message.
-        id: IdHash,
-        /// What must stand there.
-        expected: ClaimValue,
-        /// What to write.
-        value: ClaimValue,
-        /// How long it lives.
-        keep: Duration,
-    },
-    /// Write `value` whatever stands there, and tell what stood there (`SET key value GET PX keep`).
-    Mark {
-        /// The message.
-        id: IdHash,
-        /// What to write: done or dead.
-        value: ClaimValue,
-        /// How long it lives.
-        keep: Duration,
-    },
-    /// Let what stands there live no longer than `keep` from now; it is not prolonged (`PEXPIRE key keep LT`).
-    Shorten {
-        /// The message.
-        id: IdHash,
-        /// How long it lives at most.
-        keep: Duration,
-    },
-    /// Tell what stands there (`GET key`).
-    Look {
-        /// The message.
-        id: IdHash,
-    },
-    /// Tell whether a session lives (`EXISTS key`).
-    IsAlive {
-        /// The session asked for.
-        session: SessionId,
-    },
-}
-
-/// The answer to the command at the same place of the batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClaimReply {
-    /// What stood there before a claim or a mark, or stands there now (look).
-    Was(Stored),
-    /// The new value stands there.
-    Replaced,
-    /// Something else stands there; nothing was written.
-    NotReplaced(Stored),
-    /// It lives no longer than was asked.
-    Shortened,
-    /// Whether the session's key exists.
-    Alive(bool),
-}
-
-/// The answers to a batch, in its order, and the sentinel as it stood when they were given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClaimBatch {
-    /// One answer for each command.
-    pub replies: Vec<ClaimReply>,
-    /// The sentinel's value; `None`: gone, the store has forgotten everything.
-    pub sentinel: Option<String>,
-}
-
-/// Why the store gave no answer. Some commands of the batch may have been carried out, or may be later.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
-    /// Away: timeout, dead connection, READONLY, OOM, LOADING, MISCONF, CLUSTERDOWN. Ask again.
-    #[error("redis is away: {0}")]
-    Away(String),
-    /// Refuses us until somebody changes its or our settings: NOAUTH, NOPERM, WRONGPASS, CROSSSLOT.
-    #[error("redis refuses us: {0}")]
-    Refused(String),
-}
-
-/// The store of claims and sessions of one namespace.
-pub trait Claims: Send + Sync + 'static {
-    /// Sends all commands in one write, in order, with a read of the sentinel; waits for all answers or the timeout.
-    fn batch(&self, commands: Vec<ClaimCommand>) -> impl Future<Output = Result<ClaimBatch, StoreError>> + Send;
-
-    /// Makes the key of a new session.
-    fn open_session(&self, session: SessionId, lease: Duration) -> impl Future<Output = Result<(), StoreError>> + Send;
-
-    /// Prolongs a session's key; `false` when it is gone (never makes it anew).
-    fn renew_session(
-        &self,
-        session: SessionId,
-        lease: Duration,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
-
-    /// Removes the key of a session that holds no claims any more.
-    fn close_session(&self, session: SessionId) -> impl Future<Output = Result<(), StoreError>> + Send;
-
-    /// Reads the namespace's history, and makes a sentinel that is gone anew.
-    fn history(&self) -> impl Future<Output = Result<History, StoreError>> + Send;
-}
 
 // ---- the app -------------------------------------------------------------------------------------------------------
 
@@ -246,6 +138,22 @@ pub enum Intake {
     },
     /// Where logs end now, for the lag.
     Ends(Vec<LogEnd>),
+    /// Records that nobody took in are gone from a log, and reading goes on behind them.
+    Jumped {
+        /// The partition.
+        partition: TopicPartition,
+        /// The first offset that is gone.
+        from: NextOffset,
+        /// Where the log begins now.
+        to: NextOffset,
+    },
+    /// What became of a [`LogCommand::Look`].
+    Looked {
+        /// The partition.
+        partition: TopicPartition,
+        /// Whether its log is the one that the landmark stood in.
+        standing: Standing,
+    },
     /// Partitions whose bound holds them back (`true`) or no longer does.
     Bound(Vec<TopicPartition>, bool),
     /// Whether any broker answers.
@@ -275,6 +183,17 @@ pub struct LogEnd {
     pub unread: bool,
 }
 
+/// Whether a log is the one that a record stood in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The record stands there.
+    Same,
+    /// Another record stands there, or the log ends below.
+    Other,
+    /// No record stands there, and the log goes on behind: compaction has taken it, or it is another log.
+    Unclear,
+}
+
 /// One partition as it was when it became ours.
 #[derive(Clone, Debug)]
 pub struct Assigned {
@@ -292,6 +211,8 @@ pub struct Assigned {
     pub log_start: NextOffset,
     /// Where the log ended when the partition was assigned.
     pub log_end: NextOffset,
+    /// It is known to be another log than the one that was read before under the same name.
+    pub another: bool,
     /// How many of its records are between low water and the last one taken in.
     pub window: Arc<Window>,
 }
@@ -308,8 +229,10 @@ pub struct LogOrder {
 /// What the pipeline asks of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogCommand {
-    /// Start reading partitions that were assigned.
-    Begin(Vec<TopicPartition>),
+    /// Start reading partitions that were assigned, each from there on.
+    Begin(Vec<(TopicPartition, NextOffset)>),
+    /// Look whether a record still stands in a partition's log; [`Intake::Looked`] tells.
+    Look(TopicPartition, Landmark),
     /// Commit, without blocking; [`Intake::Committed`] tells the end.
     Commit(Vec<Commit>),
     /// Take nothing more from these until told; polling goes on.

@@ -18,7 +18,7 @@ use once::adapters::claims::redis::keys::Keys;
 use once::adapters::claims::redis::{Address, RedisClaims, RedisConfig, TlsConfig, Topology};
 use once::domain::claim::{ClaimValue, Digest, IdHash, SessionId, Stored};
 use once::domain::claim_codec::encode;
-use once::domain::record::{Offset, Position};
+use once::domain::record::{Offset, Position, TopicPartition};
 use once::ports::{ClaimBatch, ClaimCommand, ClaimReply, Claims, StoreError};
 use proxy::Proxy;
 use servers::{Server, certify, cluster};
@@ -148,6 +148,9 @@ impl World for Real {
     }
     async fn plant_other_type(&self, id: IdHash) {
         self.server.tell(redis::cmd("RPUSH").arg(self.key(id)).arg("a list"));
+    }
+    async fn plant_past(&self, partition: &TopicPartition, bytes: &[u8]) {
+        self.server.tell(redis::cmd("SET").arg(self.keys.past(partition)).arg(bytes));
     }
     async fn forget_all(&self) {
         self.server.tell(&redis::cmd("FLUSHALL"));

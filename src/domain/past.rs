@@ -31,6 +31,15 @@ impl Past {
     }
 }
 
+/// What follows when records were lost (`ONCE_ON_LOSS`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnLoss {
+    /// Go on with the earliest record left, loudly.
+    Continue,
+    /// The partition stays paused, and nothing is committed for it, until `POST /resume`.
+    Stop,
+}
+
 /// How a partition's log and what the group knows of it fit together at its assignment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fit {

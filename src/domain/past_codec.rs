@@ -3,6 +3,8 @@
 //! Layout: version byte, 16 bytes that name the owner, then `observed_to`, the landmark, the producers. Numbers are
 //! LEB128, signed ones zigzag, as in Protocol Buffers. Whoever reads another version starts afresh.
 
+use std::fmt;
+
 use super::past::{Landmark, Past};
 use super::producers::Producers;
 use super::record::{NextOffset, Offset};
@@ -20,21 +22,38 @@ pub const HEADER: usize = 1 + 16;
 pub struct Owner(pub [u8; 16]);
 
 /// Why a stored past cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadPast {
     /// Another version has written it.
-    #[error("it is of version {0}, which this build does not know")]
     Version(u8),
     /// It is no past at all, or a broken one.
-    #[error("it is broken")]
     Broken,
+}
+
+impl fmt::Display for BadPast {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version(version) => {
+                write!(f, "what is stored is of version {version}, which this build does not know")
+            }
+            Self::Broken => f.write_str("what is stored is broken"),
+        }
+    }
+}
+
+impl std::error::Error for BadPast {}
+
+/// What stands before the numbers.
+pub fn header(owner: Owner) -> [u8; HEADER] {
+    let mut header = [VERSION; HEADER];
+    header[1..].copy_from_slice(&owner.0);
+    header
 }
 
 /// A past in bytes.
 pub fn encode(owner: Owner, past: &Past) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER + 32);
-    out.push(VERSION);
-    out.extend_from_slice(&owner.0);
+    out.extend_from_slice(&header(owner));
     signed(&mut out, past.observed_to.0);
     match past.settled {
         None => out.push(0),

@@ -19,20 +19,11 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         self.commit_homes(|phase| matches!(phase, Phase::Running | Phase::Leaving { .. }));
     }
 
-    /// Commits what is due in those partitions whose phase is `wanted`.
-    pub(super) fn commit_homes(&mut self, wanted: impl Fn(Phase) -> bool) {
-        let Some(history) = &self.leases.history else { return };
-        let mut commits = Vec::new();
-        for home in self.homes.iter_mut().filter(|home| wanted(home.phase) && home.committing.is_none()) {
-            if let Some(next) = home.low_water.due() {
-                home.committing = Some(next);
-                let metadata = home.metadata(history);
-                commits.push(Commit { partition: home.partition.clone(), next, metadata });
-            }
-        }
+    /// Sends commits, each of the assignment that it belongs to.
+    pub(super) fn send_commits(&mut self, commits: Vec<(Commit, Assignment)>) {
         if !commits.is_empty() {
             failpoints::pass(Failpoint::CommitDue);
-            self.tell_log(LogCommand::Commit(commits));
+            self.tell_log(LogCommand::Commit(commits.into_iter().map(|(commit, _)| commit).collect()));
         }
     }
 
@@ -43,11 +34,15 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             return;
         }
         let Some(history) = self.leases.history.clone() else { return };
+        self.read_pasts();
         let now = self.now.moment;
         let (mut begin, mut commits) = (Vec::new(), Vec::new());
         for index in self.homes.indices() {
             let Some(home) = self.homes.get_mut(index) else { continue };
             let Phase::Starting { committing } = home.phase else { continue };
+            if !home.chronicle.is_read() || home.holds_commits {
+                continue; // where it starts is not known yet, or an operator must look at what was lost first
+            }
             let before = home.committed_at_start.take().and_then(|(_, metadata)| History::from_metadata(&metadata));
             if let Some(before) = before
                 && let Some(extent) = history.forgotten_since(&before)
@@ -65,9 +60,9 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
                 continue;
             }
             home.phase = Phase::Running;
-            let partition = home.partition.clone();
+            let (partition, start) = (home.partition.clone(), home.low_water.position());
             self.show_pauses(&partition);
-            begin.push(partition);
+            begin.push((partition, start));
         }
         if !commits.is_empty() {
             self.tell_log(LogCommand::Commit(commits));

@@ -185,6 +185,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             self.metrics.released(home.topic, open.len() as u64);
         }
         self.metrics.unassigned(&home.partition);
+        self.gaps_changed = true;
         self.forget_pauses(&home.partition);
         self.forget_gone_records();
         tracing::info!(
@@ -221,7 +222,8 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             }
             Phase::Committing { until } => {
                 let Some(home) = self.homes.get(index) else { return };
-                let done = home.committing.is_none() && home.low_water.due().is_none();
+                let kept = !home.chronicle.is_due() || !self.store_up;
+                let done = home.committing.is_none() && home.due().is_none() && kept;
                 if done || self.now.moment >= until {
                     let partition = home.partition.clone();
                     self.part_with(index);

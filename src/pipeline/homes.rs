@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::chronicle::Chronicle;
 use super::marks::Marks;
 use crate::domain::doubt::Doubt;
 use crate::domain::group_start::GroupStart;
 use crate::domain::history::History;
 use crate::domain::low_water::{LowWater, Slot};
+use crate::domain::past_codec::Owner;
 use crate::domain::record::{NextOffset, TopicPartition};
 use crate::domain::time::Moment;
 use crate::domain::watchdog::Watchdog;
@@ -47,6 +49,14 @@ pub(super) struct Home {
     pub(super) phase: Phase,
     pub(super) low_water: LowWater,
     pub(super) window: Arc<Window>,
+    /// Where the log began when the partition was assigned.
+    pub(super) log_start: NextOffset,
+    /// It is known to be another log than the one that was read before.
+    pub(super) another: bool,
+    /// What is kept of it beside its commits.
+    pub(super) chronicle: Chronicle,
+    /// Records were lost, and nothing is committed before an operator has looked.
+    pub(super) holds_commits: bool,
     /// What the group had committed when the partition was assigned.
     pub(super) committed_at_start: Option<(NextOffset, String)>,
     /// What its commits say of the group's start.
@@ -93,7 +103,20 @@ impl Home {
     pub(super) fn settle(&mut self, slot: Slot) {
         self.open -= 1;
         self.moves += 1;
-        self.window.passed(self.low_water.settle(slot));
+        let passed = self.low_water.settle(slot);
+        self.window.passed(passed);
+        self.chronicle.passed(passed);
+    }
+
+    /// What to commit.
+    pub(super) fn due(&self) -> Option<NextOffset> {
+        self.low_water.due().filter(|_| !self.holds_commits)
+    }
+
+    /// It is read from here on; `commits`: which must be committed before anything is forwarded.
+    pub(super) fn starts_at(&mut self, start: NextOffset, commits: bool) {
+        self.low_water = LowWater::starting_at(start);
+        self.start_due = commits;
     }
 
     /// The store has forgotten since it had the history `before`: all that stands in the log now is in doubt.
@@ -112,7 +135,7 @@ impl Home {
 }
 
 impl Homes {
-    pub(super) fn add(&mut self, assigned: Assigned, topic: TopicId) -> u32 {
+    pub(super) fn add(&mut self, assigned: Assigned, topic: TopicId, owner: Owner) -> u32 {
         let index = self.next;
         self.next = self.next.wrapping_add(1);
         let topics = u32::try_from(self.topics.len()).unwrap_or(u32::MAX);
@@ -126,6 +149,10 @@ impl Homes {
             phase: Phase::Starting { committing: false },
             low_water: LowWater::starting_at(assigned.start),
             window: assigned.window,
+            log_start: assigned.log_start,
+            another: assigned.another,
+            chronicle: Chronicle::new(assigned.start, owner),
+            holds_commits: false,
             start_due: assigned.committed.as_ref().is_none_or(|(next, _)| *next != assigned.start),
             committed_at_start: assigned.committed,
             group_start: assigned.group_start,

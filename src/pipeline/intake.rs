@@ -6,6 +6,7 @@ use super::{Pipeline, Stopped};
 use crate::domain::claim::Digest;
 use crate::domain::lanes::{Place, lane_key};
 use crate::domain::life::Life;
+use crate::domain::past_codec::Owner;
 use crate::domain::record::TopicPartition;
 use crate::ports::{App, Assigned, Claims, DeadLetters, Intake, LogEnd, Taken};
 
@@ -22,6 +23,8 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
                     self.log_ends_at(&end);
                 }
             }
+            Intake::Jumped { partition, from, to } => self.jumped(&partition, from, to),
+            Intake::Looked { partition, standing } => self.looked(&partition, standing),
             Intake::Bound(partitions, bound) => partitions.iter().for_each(|partition| self.bound(partition, bound)),
             Intake::BrokerUp(up) => {
                 self.broker_up = up;
@@ -60,7 +63,9 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         self.assignment_seen = self.assignment_seen.max(assigned.assignment);
         self.metrics.assigned(&assigned.partition);
         let topic = self.metrics.topic(&assigned.partition.topic);
-        let index = self.homes.add(assigned, topic);
+        let owner = Owner(self.clock.session_id().0);
+        let index = self.homes.add(assigned, topic, owner);
+        self.gaps_changed = true;
         self.decline(index);
     }
 
@@ -97,21 +102,23 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
 
     /// Takes one record in. `false`: its partition takes nothing now, so its next owner receives it again.
     fn record(&mut self, named: Taken, home_index: Option<u32>) -> bool {
-        let Taken { record, identity, numbered: _ } = named;
+        let Taken { record, identity, numbered } = named;
         let bytes = record.held_bytes();
-        let Some(home) = home_index.and_then(|index| self.homes.get_mut(index)) else {
+        let Some((index, home)) = home_index.and_then(|index| Some((index, self.homes.get_mut(index)?))) else {
             self.held.freed(bytes);
             return false;
         };
-        let Some(slot) = home.low_water.take(record.position().offset) else {
+        let offset = record.position().offset;
+        let Some(slot) = home.low_water.take(offset) else {
             self.held.freed(bytes);
             home.window.passed(1);
             return false;
         };
         home.open += 1;
         home.moves += 1;
+        home.chronicle.took(record.position());
         let lane = lane_key(self.limits.ordering, home.topic_index, record.position().partition, record.key());
-        let forgotten = home.doubt.covers(record.position().offset);
+        let forgotten = home.doubt.covers(offset);
         let position_made = identity.as_ref().is_ok_and(|known| known.position_made);
         let in_doubt = forgotten || self.may_be_stale(position_made);
         let (id, digest, unfit, detail) = match identity {
@@ -137,6 +144,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             courier: None,
             epoch: 0,
         });
+        self.observe(index, offset, &numbered);
         match self.lanes.join(lane, token) {
             Place::Head => self.turn(token, true),
             Place::Next => self.turn(token, false),

@@ -5,6 +5,7 @@
 
 mod ahead;
 mod boundaries;
+mod chronicle;
 mod clock;
 mod commits;
 mod couriers;
@@ -18,6 +19,8 @@ mod identify;
 mod intake;
 mod keeping;
 mod leases;
+mod limits;
+mod losses;
 mod marks;
 mod operations;
 mod pauses;
@@ -34,15 +37,17 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use clock::Clock;
 pub use identify::{Fits, Identifier, digest, id_hash};
+pub use limits::Limits;
 
-use crate::domain::history::OnHistoryLoss;
-use crate::domain::lanes::{Lanes, Ordering};
+use crate::domain::lanes::Lanes;
 use crate::domain::life::Rules;
+use crate::domain::record::TopicPartition;
 use crate::domain::time::{Moment, Now};
 use crate::domain::verdict::Answer;
 use crate::domain::watchdog::Watchdog;
 use crate::ports::{
-    App, Assignment, ClaimBatch, Claims, DeadLetters, HeldBytes, Intake, LogOrder, Lookup, Operation, StoreError,
+    App, Assignment, ClaimBatch, Claims, Commit, DeadLetters, HeldBytes, Intake, Keeping, LogOrder, Lookup, Operation,
+    StoreError, StoredPast,
 };
 use crate::telemetry::{Loop, Metrics, Pulses, StatusBoard};
 
@@ -53,6 +58,7 @@ use drain::Drain;
 use history::HeldBack;
 use homes::Homes;
 use leases::Leases;
+use losses::Incidents;
 use pauses::Pauses;
 use table::{Table, Token};
 use timers::Timers;
@@ -65,27 +71,6 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// How often the status page, the gauges and the pulse are brought up to date, in any case.
 const TICK: Duration = Duration::from_millis(500);
-
-/// What the pipeline may do and how much of it.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// How records wait for each other.
-    pub ordering: Ordering,
-    /// Requests open at once.
-    pub max_in_flight: usize,
-    /// How long a mark, and a claim, lives.
-    pub dedup_window: Duration,
-    /// How long the mark of a position-made ID lives once its offset is committed.
-    pub safe_mark_life: Duration,
-    /// How long the session's key lives without a heartbeat.
-    pub lease: Duration,
-    /// What follows when the store forgot.
-    pub on_history_loss: OnHistoryLoss,
-    /// Between two commits of a partition.
-    pub commit_interval: Duration,
-    /// From the wish to stop to the end, in all.
-    pub drain_timeout: Duration,
-}
 
 /// Everything around the pipeline.
 pub struct Neighbours<C, A, D> {
@@ -137,12 +122,33 @@ pub enum Ending {
 /// One outcome of work that took time. Bounded by the work that is open.
 #[derive(Debug)]
 enum Report {
-    Answered { token: Token, courier: Courier, answer: Answer },
+    Answered {
+        token: Token,
+        courier: Courier,
+        answer: Answer,
+    },
     Batch(BatchPlace, Result<ClaimBatch, StoreError>),
     Session(leases::Outcome),
-    LookedUp { token: Token, epoch: u32, said: Lookup },
-    Letter { token: Token, epoch: u32, sent: Result<(), String> },
+    LookedUp {
+        token: Token,
+        epoch: u32,
+        said: Lookup,
+    },
+    Letter {
+        token: Token,
+        epoch: u32,
+        sent: Result<(), String>,
+    },
     AppReady(Result<(), String>),
+    Pasts {
+        asked: Vec<(TopicPartition, Assignment)>,
+        stored: Result<Vec<StoredPast>, StoreError>,
+    },
+    Kept {
+        kept: Vec<(TopicPartition, Assignment)>,
+        commits: Vec<(Commit, Assignment)>,
+        outcome: Result<Vec<Keeping>, StoreError>,
+    },
 }
 
 /// What [`Pipeline::wait`] waited for.
@@ -186,6 +192,9 @@ pub struct Pipeline<C, A, D> {
     /// Records that start again when a session lives.
     to_restart: Vec<Token>,
     held_back: HeldBack,
+    incidents: Incidents,
+    /// What `/gaps` shows is not up to date.
+    gaps_changed: bool,
     desk: Desk,
     ahead: Ahead,
     couriers: Couriers,
@@ -240,6 +249,8 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             to_send: VecDeque::new(),
             to_restart: Vec::new(),
             held_back: HeldBack::default(),
+            incidents: Incidents::default(),
+            gaps_changed: true,
             desk: Desk::default(),
             ahead: Ahead::new(),
             couriers: Couriers::new(),
@@ -329,6 +340,8 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             Report::LookedUp { token, epoch, said } => self.looked_up(token, epoch, &said),
             Report::Letter { token, epoch, sent } => self.letter_answered(token, epoch, sent),
             Report::AppReady(ready) => self.app_probed(ready),
+            Report::Pasts { asked, stored } => self.pasts_read(asked, stored),
+            Report::Kept { kept, commits, outcome } => self.pasts_kept(kept, commits, outcome),
         }
     }
 
@@ -349,6 +362,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             self.ahead.tick();
             self.watch();
             self.keep_claims();
+            self.expire_gaps();
             self.desk.let_riders_go();
             self.publish();
         }

@@ -49,6 +49,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             }
         }
         self.history_accepted(scope, &partitions);
+        self.loss_accepted(&partitions);
         let homes: Vec<u32> = partitions.iter().filter_map(|partition| self.homes.index(partition)).collect();
         let blocked = self.table.tokens(|entry| {
             matches!(entry.life.state, State::Blocked { .. }) && entry.home.is_some_and(|home| homes.contains(&home))

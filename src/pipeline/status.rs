@@ -22,6 +22,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     }
 
     pub(super) fn publish(&mut self) {
+        self.publish_gaps();
         self.metrics.held_bytes(self.held.sum());
         let partitions: Vec<PartitionStatus> =
             self.homes.indices().into_iter().filter_map(|index| self.homes.get(index)).map(partition).collect();
@@ -33,6 +34,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             pauses: self.pauses.iter().map(pause).collect(),
             partitions,
             lanes: self.lanes_summary(),
+            incidents: self.incidents.list(),
             ..Status::default()
         });
     }

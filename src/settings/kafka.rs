@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::domain::past::OnLoss;
+
 use super::pattern::Pattern;
 use super::problems::{Fault, quoted};
 use super::properties::{Client, Property};
@@ -90,15 +92,6 @@ pub enum Start {
     Earliest,
     /// At the log's end.
     Latest,
-}
-
-/// What follows a loss upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnLoss {
-    /// Go on from the earliest record left.
-    Continue,
-    /// Keep the partition paused until somebody resumes it.
-    Stop,
 }
 
 /// Properties of the client with their values; prints names, and values that are no secrets.

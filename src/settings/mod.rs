@@ -34,7 +34,7 @@ pub use app::{App, AppUrl, Transport};
 pub use commands::{AuditSettings, DemoSettings, InspectSettings, RedriveSettings};
 pub use delivery::Delivery;
 pub use files::Files;
-pub use kafka::{Connection, Kafka, OnLoss, Start, Topics};
+pub use kafka::{Connection, Kafka, Start, Topics};
 pub use operating::{Log, LogFormat, Operating};
 pub use problems::{Problem, Problems};
 pub use redis::{ClientIdentity, Reach, Redis};

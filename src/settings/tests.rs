@@ -6,6 +6,7 @@ use crate::domain::identity::Source;
 use crate::domain::lanes::Ordering;
 use crate::domain::life::InDoubt;
 use crate::domain::numbering::SequenceSource;
+use crate::domain::past::OnLoss;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;

@@ -179,6 +179,8 @@ pub(super) fn limits(settings: &Settings) -> Limits {
         safe_mark_life: SAFE_MARK_LIFE,
         lease: settings.redis.lease,
         on_history_loss: settings.redis.on_history_loss,
+        gap_grace: settings.delivery.gap_grace,
+        on_loss: settings.kafka.on_loss,
         commit_interval: settings.operating.commit_interval,
         drain_timeout: settings.operating.drain_timeout,
     }

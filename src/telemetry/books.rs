@@ -24,6 +24,8 @@ pub struct TopicBook {
     pub lost: [u64; LossCause::ALL.len()],
     pub suspected: u64,
     pub recovered: u64,
+    pub sequence_unreadable: u64,
+    pub producers_forgotten: u64,
     pub retries: [u64; RetryReason::ALL.len()],
 }
 

@@ -117,6 +117,10 @@ families! {
         "Sequence numbers that are missing and may still arrive.";
     RECOVERED = Counter "recovered_records_total" [TOPIC]
         "Records that arrived after their sequence number was missing.";
+    SEQUENCE_UNREADABLE = Counter "sequence_unreadable_total" [TOPIC]
+        "Records whose sequence number cannot be read, or is nobody's.";
+    PRODUCERS_FORGOTTEN = Counter "producers_forgotten_total" [TOPIC]
+        "Producers whose sequence is not followed any more, because there were too many at once.";
     ATTEMPTS = Counter "attempts_total" [VERDICT]
         "Requests to the app, by the judgement on the answer.";
     RETRIES = Counter "retries_total" [TOPIC, RETRY_REASON]
@@ -199,6 +203,9 @@ mod tests {
         ("lost_records_total", "topic; cause = sequence, retention, truncation"),
         ("suspected_missing_records", "topic"),
         ("recovered_records_total", "topic"),
+        // Not in the specification's table, but its section 7 wants both counted.
+        ("sequence_unreadable_total", "topic"),
+        ("producers_forgotten_total", "topic"),
         ("attempts_total", "verdict = accepted, refused, failed, overloaded, unavailable, unknown"),
         ("retries_total", "topic; reason = failed, overloaded, unavailable, unknown"),
         (

@@ -49,7 +49,7 @@ impl Collector for BooksCollector {
 type OfTopic<T> = fn(&TopicBook) -> T;
 
 fn topic_families(snapshot: &Snapshot, page: &mut Page) {
-    let plain: [(Family, OfTopic<u64>); 8] = [
+    let plain: [(Family, OfTopic<u64>); 10] = [
         (catalog::RECEIVED, |book| book.received),
         (catalog::RELEASED, |book| book.released),
         (catalog::POSSIBLE_REPEATS, |book| book.possible_repeats),
@@ -58,6 +58,8 @@ fn topic_families(snapshot: &Snapshot, page: &mut Page) {
         (catalog::MISSING_ID, |book| book.missing_id),
         (catalog::SUSPECTED, |book| book.suspected),
         (catalog::RECOVERED, |book| book.recovered),
+        (catalog::SEQUENCE_UNREADABLE, |book| book.sequence_unreadable),
+        (catalog::PRODUCERS_FORGOTTEN, |book| book.producers_forgotten),
     ];
     for (family, value) in plain {
         let samples = snapshot.topics.iter().map(|(topic, book)| (vec![topic.to_string()], float(value(book))));

@@ -1,5 +1,6 @@
 //! Every metric in one struct of verbs: whoever does something says so, and nobody else knows names or labels.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -142,9 +143,24 @@ impl Metrics {
         self.in_topic(topic, |book| book.lost[cause as usize] += count);
     }
 
-    /// How many sequence numbers of a topic are missing now and may still arrive.
-    pub fn suspected_missing(&self, topic: TopicId, now: u64) {
-        self.in_topic(topic, |book| book.suspected = now);
+    /// How many sequence numbers are missing now and may still arrive; none in topics that are not named.
+    pub fn suspected_missing(&self, now: &HashMap<TopicId, u64>) {
+        let mut books = locked(&self.books);
+        let mut place = 0;
+        while let Some(book) = books.topic_at(place) {
+            book.suspected = now.get(&TopicId(place)).copied().unwrap_or(0);
+            place += 1;
+        }
+    }
+
+    /// What should be a sequence number is none.
+    pub fn sequence_unreadable(&self, topic: TopicId) {
+        self.in_topic(topic, |book| book.sequence_unreadable += 1);
+    }
+
+    /// Producers are not followed any more: there were too many.
+    pub fn producers_forgotten(&self, topic: TopicId, count: u64) {
+        self.in_topic(topic, |book| book.producers_forgotten += count);
     }
 
     /// Records arrived after their numbers were missing.

@@ -9,8 +9,10 @@ use crate::domain::reasons::PauseReason;
 use crate::domain::record::Topic;
 use crate::domain::time::UnixMillis;
 
-/// The most gaps that a page lists; `more` counts the rest.
-pub const MOST_GAPS: usize = 1000;
+/// The most gaps that one page of `/gaps` lists; `more` counts the rest.
+pub const GAPS_OF_A_PAGE: usize = 1000;
+/// The most gaps that all pages list together.
+pub const MOST_GAPS: usize = 10_000;
 /// The most incidents that are kept, the newest last.
 pub const MOST_INCIDENTS: usize = 100;
 
@@ -136,10 +138,20 @@ pub struct Incident {
 /// The page `/gaps`.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Gaps {
-    /// Open gaps, at most [`MOST_GAPS`].
+    /// Open gaps, at most [`MOST_GAPS`], by topic, partition, producer and number.
     pub gaps: Vec<Gap>,
     /// How many more there are.
     pub more: u64,
+}
+
+impl Gaps {
+    /// One page: `limit` gaps (at most [`GAPS_OF_A_PAGE`]) behind the first `skip` ones.
+    #[must_use]
+    pub fn page(&self, skip: usize, limit: usize) -> Self {
+        let rest = self.gaps.get(skip..).unwrap_or_default();
+        let gaps = rest[..rest.len().min(limit).min(GAPS_OF_A_PAGE)].to_vec();
+        Self { more: self.more + (rest.len() - gaps.len()) as u64, gaps }
+    }
 }
 
 /// Sequence numbers of one producer that did not arrive.
@@ -307,6 +319,35 @@ mod tests {
                 "state": "suspected", "before_offset": 4, "after_offset": 5, "since": "1970-01-01T00:00:00.000Z"}],
                 "more": 2})
         );
+    }
+
+    #[test]
+    fn pages_of_gaps_follow_each_other_and_count_what_comes_behind() {
+        let gap = |first| Gap {
+            topic: Topic::from("t"),
+            partition: 0,
+            producer: "p".to_owned(),
+            first,
+            last: first,
+            missing: 1,
+            state: GapState::Lost,
+            before_offset: None,
+            after_offset: None,
+            since: UnixMillis(0),
+        };
+        let all = Gaps { gaps: (0..1_500).map(gap).collect(), more: 7 };
+        let table = [
+            ((0, usize::MAX), (0..1_000, 507)),
+            ((1_000, usize::MAX), (1_000..1_500, 7)),
+            ((10, 5), (10..15, 1_492)),
+            ((1_500, 1), (0..0, 7)),
+            ((usize::MAX, 1), (0..0, 7)),
+        ];
+        for ((skip, limit), (numbers, more)) in table {
+            let page = all.page(skip, limit);
+            assert_eq!(page.gaps.iter().map(|gap| gap.first).collect::<Vec<_>>(), numbers.collect::<Vec<_>>());
+            assert_eq!(page.more, more, "skip {skip} limit {limit}");
+        }
     }
 
     #[test]

@@ -81,7 +81,7 @@ impl Driver {
     /// Waits for `count` partitions and begins to read them.
     pub fn begun(&mut self, count: usize) -> Vec<Assigned> {
         let assigned = self.assigned(count);
-        self.say(LogCommand::Begin(assigned.iter().map(|one| one.partition.clone()).collect()));
+        self.say(LogCommand::Begin(assigned.iter().map(|one| (one.partition.clone(), one.start)).collect()));
         assigned
     }
 
@@ -182,7 +182,9 @@ pub fn share(members: &mut [&mut Driver], had: Vec<Vec<Assigned>>, shares: &[usi
         for (member, owned) in members.iter_mut().zip(&mut owned) {
             match member.next_within(Duration::from_millis(50)) {
                 Some(Intake::Assigned(assigned)) => {
-                    member.say(LogCommand::Begin(assigned.iter().map(|one| one.partition.clone()).collect()));
+                    member.say(LogCommand::Begin(
+                        assigned.iter().map(|one| (one.partition.clone(), one.start)).collect(),
+                    ));
                     owned.extend(assigned);
                 }
                 Some(Intake::Revoking(partitions)) => {

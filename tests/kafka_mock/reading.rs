@@ -156,7 +156,9 @@ fn ends_of_logs_and_the_brokers_being_there_are_told() {
     while brokers_up.is_none() || end != Some(30) {
         match log.next() {
             Intake::BrokerUp(up) => brokers_up = Some(up),
-            Intake::Assigned(assigned) => log.say(LogCommand::Begin(vec![assigned[0].partition.clone()])),
+            Intake::Assigned(assigned) => {
+                log.say(LogCommand::Begin(vec![(assigned[0].partition.clone(), assigned[0].start)]));
+            }
             Intake::Ends(ends) => end = Some(ends[0].end.0),
             _ => {}
         }

@@ -8,7 +8,9 @@ use kafka_once::domain::identity::Source;
 use kafka_once::domain::reasons::CommitResult;
 use kafka_once::domain::record::{NextOffset, Offset, Position, Record, TopicPartition};
 use kafka_once::pipeline::Identifier;
-use kafka_once::ports::{Assigned, Assignment, Commit, HeldBytes, Intake, LogCommand, LogEnd, LogOrder, Window};
+use kafka_once::ports::{
+    Assigned, Assignment, Commit, HeldBytes, Intake, LogCommand, LogEnd, LogOrder, Standing, Window,
+};
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep};
@@ -178,7 +180,19 @@ impl SimLog {
 
     fn obey_one(&mut self, seen: Assignment, command: LogCommand) {
         match command {
-            LogCommand::Begin(partitions) => self.each(seen, &partitions, |owned| owned.begun = true),
+            LogCommand::Begin(starts) => {
+                for (at, start) in starts {
+                    self.each(seen, &[at], |owned| (owned.next, owned.begun) = (start.0, true));
+                }
+            }
+            LogCommand::Look(partition, landmark) => {
+                let truth = self.world.truth();
+                let mut log = truth.log.get(&partition).into_iter().flatten();
+                let stands = log.any(|planted| planted.offset == landmark.offset.0);
+                drop(truth);
+                let standing = if stands { Standing::Same } else { Standing::Other };
+                self.push(Intake::Looked { partition, standing });
+            }
             LogCommand::Pause(partitions) => self.each(seen, &partitions, |owned| owned.told = true),
             LogCommand::Resume(partitions) => self.each(seen, &partitions, |owned| owned.told = false),
             LogCommand::Release(partitions) => {
@@ -275,6 +289,7 @@ impl SimLog {
                 group_start: None,
                 log_start: NextOffset(0),
                 log_end: self.end(at),
+                another: false,
                 window,
             });
         }

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use kafka_once::domain::history::OnHistoryLoss;
 use kafka_once::domain::life::{IdReuse, InDoubt, Rules};
+use kafka_once::domain::past::OnLoss;
 use kafka_once::domain::reasons::PauseReason;
 use kafka_once::domain::retry::RetryPolicy;
 use kafka_once::pipeline::{Clock, Ending, Limits, Neighbours, Pipeline, Stopped};
@@ -154,6 +155,8 @@ fn limits(plan: &Plan) -> Limits {
         safe_mark_life: plan.safe_mark_life,
         lease: LEASE,
         on_history_loss: if reckless { OnHistoryLoss::Continue } else { plan.on_history_loss },
+        gap_grace: Duration::from_secs(3),
+        on_loss: OnLoss::Continue,
         commit_interval: Duration::from_millis(200),
         drain_timeout: DRAIN,
     }

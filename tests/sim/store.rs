@@ -9,7 +9,9 @@ use std::time::Duration;
 use kafka_once::adapters::claims::memory::Memory;
 use kafka_once::domain::claim::{SessionId, Stored};
 use kafka_once::domain::history::History;
-use kafka_once::ports::{ClaimBatch, ClaimCommand, ClaimReply, Claims, StoreError};
+use kafka_once::domain::past_codec::Owner;
+use kafka_once::domain::record::TopicPartition;
+use kafka_once::ports::{ClaimBatch, ClaimCommand, ClaimReply, Claims, Keeping, StoreError, StoredPast};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::host::Host;
@@ -159,6 +161,14 @@ impl Claims for SimStore {
 
     async fn history(&self) -> Result<History, StoreError> {
         self.ask(Box::new(move |memory, _| Box::pin(async move { memory.history().await }))).await
+    }
+
+    async fn take_pasts(&self, partitions: Vec<(TopicPartition, Owner)>) -> Result<Vec<StoredPast>, StoreError> {
+        self.ask(Box::new(move |memory, _| Box::pin(async move { memory.take_pasts(partitions).await }))).await
+    }
+
+    async fn keep_pasts(&self, pasts: Vec<(TopicPartition, Vec<u8>)>) -> Result<Vec<Keeping>, StoreError> {
+        self.ask(Box::new(move |memory, _| Box::pin(async move { memory.keep_pasts(pasts).await }))).await
     }
 }
 

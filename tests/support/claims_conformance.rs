@@ -6,9 +6,11 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::once::domain::claim::{ClaimValue, Digest, IdHash, SessionId, Spent, Stored};
-use super::once::domain::record::{Offset, Position};
+use super::once::domain::past::{Landmark, Past};
+use super::once::domain::past_codec::{self, Owner};
+use super::once::domain::record::{NextOffset, Offset, Position, TopicPartition};
 use super::once::domain::time::UnixMillis;
-use super::once::ports::{ClaimBatch, ClaimCommand, ClaimReply, Claims};
+use super::once::ports::{ClaimBatch, ClaimCommand, ClaimReply, Claims, Keeping, StoredPast};
 
 /// How long test keys live: longer than any test takes.
 const KEEP: Duration = Duration::from_secs(3600);
@@ -23,6 +25,8 @@ pub trait World {
     async fn plant_garbage(&self, id: IdHash);
     /// A key of another type than we write.
     async fn plant_other_type(&self, id: IdHash);
+    /// Bytes where a partition's past is kept.
+    async fn plant_past(&self, partition: &TopicPartition, bytes: &[u8]);
     /// Everything is gone.
     async fn forget_all(&self);
     /// How long an ID's key has to live.
@@ -50,6 +54,56 @@ pub async fn every_case<W: World>(world: &W) {
     a_foreign_value_spoils_only_its_own_command(world).await;
     batches_of_any_size_are_answered_in_order(world).await;
     of_two_clients_that_race_one_wins(world).await;
+    a_past_is_kept_by_the_last_who_took_it_and_by_nobody_else(world).await;
+    a_past_of_another_version_stays_until_it_is_overwritten(world).await;
+}
+
+/// A partition's past whose last settled record stood at `offset`.
+fn past(owner: Owner, offset: i64) -> Vec<u8> {
+    let mut past = Past::none(NextOffset(offset + 1));
+    past.settled = Some(Landmark { offset: Offset(offset), timestamp: 7 });
+    past_codec::encode(owner, &past)
+}
+
+async fn take<C: Claims>(store: &C, partition: &TopicPartition, owner: Owner) -> StoredPast {
+    let taken = store.take_pasts(vec![(partition.clone(), owner)]).await.expect("the store answers");
+    taken.into_iter().next().expect("an answer for each")
+}
+
+async fn keep<C: Claims>(store: &C, partition: &TopicPartition, past: Vec<u8>) -> Keeping {
+    store.keep_pasts(vec![(partition.clone(), past)]).await.expect("the store answers")[0]
+}
+
+async fn a_past_is_kept_by_the_last_who_took_it_and_by_nobody_else<W: World>(world: &W) {
+    let (old, new) = (world.client().await, world.client().await);
+    let (first, second) = (Owner([1; 16]), Owner([2; 16]));
+    let at = |partition| TopicPartition { topic: "past".into(), partition };
+    assert_eq!(take(&old, &at(0), first).await, StoredPast::Nothing);
+    assert_eq!(keep(&old, &at(0), past(first, 5)).await, Keeping::Kept);
+    assert_eq!(take(&old, &at(1), first).await, StoredPast::Nothing, "each partition has its own");
+    assert_eq!(take(&new, &at(0), second).await, StoredPast::Bytes(past(first, 5)));
+    assert_eq!(keep(&old, &at(0), past(first, 6)).await, Keeping::NotOurs, "it has lost the partition");
+    assert_eq!(take(&new, &at(0), second).await, StoredPast::Bytes(past(second, 5)), "a lost reply");
+    assert_eq!(keep(&new, &at(0), past(second, 9)).await, Keeping::Kept);
+    assert_eq!(keep(&old, &at(0), past(first, 7)).await, Keeping::NotOurs);
+    assert_eq!(take(&new, &at(0), second).await, StoredPast::Bytes(past(second, 9)));
+    world.forget_all().await;
+    assert_eq!(
+        keep(&new, &at(0), past(second, 10)).await,
+        Keeping::Kept,
+        "who holds it goes on after a loss of memory"
+    );
+}
+
+async fn a_past_of_another_version_stays_until_it_is_overwritten<W: World>(world: &W) {
+    let store = world.client().await;
+    let (at, owner) = (TopicPartition { topic: "other".into(), partition: 0 }, Owner([1; 16]));
+    for foreign in [vec![9; 40], vec![1, 2, 3], Vec::new()] {
+        world.plant_past(&at, &foreign).await;
+        assert_eq!(take(&store, &at, owner).await, StoredPast::Bytes(foreign.clone()));
+        assert_eq!(take(&store, &at, owner).await, StoredPast::Bytes(foreign), "a lost reply");
+        assert_eq!(keep(&store, &at, past(owner, 1)).await, Keeping::Kept);
+    }
 }
 
 fn id(case: u8, number: u32) -> IdHash {

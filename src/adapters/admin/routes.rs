@@ -92,8 +92,21 @@ async fn status_page(State(shared): State<Shared>) -> Response {
     Json(shared.deps.board.status().as_ref()).into_response()
 }
 
-async fn gaps(State(shared): State<Shared>) -> Response {
-    Json(shared.deps.board.gaps().as_ref()).into_response()
+/// The parameters of `/gaps`: one page of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    skip: Option<usize>,
+    limit: Option<usize>,
+}
+
+async fn gaps(State(shared): State<Shared>, page: Result<Query<Page>, QueryRejection>) -> Response {
+    match page {
+        Ok(Query(Page { skip, limit })) => {
+            Json(shared.deps.board.gaps().page(skip.unwrap_or(0), limit.unwrap_or(usize::MAX))).into_response()
+        }
+        Err(rejection) => refuse(StatusCode::BAD_REQUEST, rejection.body_text()),
+    }
 }
 
 /// The parameters of `/pause` and `/resume`. Others are refused: a typo must not pause everything.

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use crate::domain::claim::{ClaimValue, IdHash, SessionId, Stored};
 use crate::domain::history::History;
+use crate::domain::past_codec::{HEADER, Owner, header};
+use crate::domain::record::TopicPartition;
 use crate::domain::time::Moment;
-use crate::ports::{ClaimBatch, ClaimCommand, ClaimReply, Claims, StoreError};
+use crate::ports::{ClaimBatch, ClaimCommand, ClaimReply, Claims, Keeping, StoreError, StoredPast};
 
 /// Where the store reads the time from: expiry is decided by nothing else.
 pub type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
@@ -32,6 +34,8 @@ pub struct Replica(State);
 struct State {
     ids: HashMap<IdHash, Entry>,
     sessions: HashMap<SessionId, Moment>,
+    /// Bounded by the partitions that were ever assigned.
+    pasts: HashMap<TopicPartition, Vec<u8>>,
     sentinel: Option<String>,
     /// Sentinels made so far; makes each another one.
     sentinels: u64,
@@ -52,6 +56,7 @@ impl Memory {
         let state = State {
             ids: HashMap::new(),
             sessions: HashMap::new(),
+            pasts: HashMap::new(),
             sentinel: None,
             sentinels: 0,
             primary: 0,
@@ -65,6 +70,7 @@ impl Memory {
         let mut state = self.lock();
         state.ids.clear();
         state.sessions.clear();
+        state.pasts.clear();
         state.sentinel = None;
     }
 
@@ -82,6 +88,11 @@ impl Memory {
     /// Puts something that is not ours under an ID's key, for ever, as another tool might.
     pub fn plant_foreign(&self, id: IdHash) {
         self.lock().ids.insert(id, Entry { stored: Stored::Foreign, expires: Moment(u64::MAX) });
+    }
+
+    /// Puts bytes where a partition's past is kept, as another build or tool might.
+    pub fn plant_past(&self, partition: TopicPartition, bytes: Vec<u8>) {
+        self.lock().pasts.insert(partition, bytes);
     }
 
     /// When an ID's key expires; `None` when nothing stands there.
@@ -214,6 +225,40 @@ impl Claims for Memory {
         let replication = if state.primary == 0 { String::new() } else { format!("{:x}", state.primary) };
         Ok(History { sentinel: state.sentinel.clone().unwrap_or_default(), replication })
     }
+
+    async fn take_pasts(&self, partitions: Vec<(TopicPartition, Owner)>) -> Result<Vec<StoredPast>, StoreError> {
+        let mut state = self.lock();
+        let take = |(partition, owner): (TopicPartition, Owner)| {
+            let new = header(owner);
+            match state.pasts.get_mut(&partition) {
+                None => {
+                    state.pasts.insert(partition, new.to_vec());
+                    StoredPast::Nothing
+                }
+                Some(stands) => {
+                    let was = stands.clone();
+                    if stands.len() >= HEADER && stands[0] == new[0] {
+                        stands[..HEADER].copy_from_slice(&new);
+                    }
+                    StoredPast::Bytes(was)
+                }
+            }
+        };
+        Ok(partitions.into_iter().map(take).collect())
+    }
+
+    async fn keep_pasts(&self, pasts: Vec<(TopicPartition, Vec<u8>)>) -> Result<Vec<Keeping>, StoreError> {
+        let mut state = self.lock();
+        let keep = |(partition, past): (TopicPartition, Vec<u8>)| {
+            let stands = state.pasts.get(&partition).and_then(|stands| stands.get(..HEADER));
+            if stands.is_some_and(|stands| stands[0] == past[0] && !past.starts_with(stands)) {
+                return Keeping::NotOurs;
+            }
+            state.pasts.insert(partition, past);
+            Keeping::Kept
+        };
+        Ok(pasts.into_iter().map(keep).collect())
+    }
 }
 
 #[cfg(test)]
@@ -254,6 +299,9 @@ mod tests {
         }
         async fn plant_other_type(&self, id: IdHash) {
             self.store.plant_foreign(id);
+        }
+        async fn plant_past(&self, partition: &TopicPartition, bytes: &[u8]) {
+            self.store.plant_past(partition.clone(), bytes.to_vec());
         }
         async fn forget_all(&self) {
             self.store.forget_all();

@@ -7,7 +7,9 @@ use super::memory::Memory;
 use super::redis::{RedisClaims, StoreFacts};
 use crate::domain::claim::SessionId;
 use crate::domain::history::History;
-use crate::ports::{ClaimBatch, ClaimCommand, Claims, StoreError};
+use crate::domain::past_codec::Owner;
+use crate::domain::record::TopicPartition;
+use crate::ports::{ClaimBatch, ClaimCommand, Claims, Keeping, StoreError, StoredPast};
 
 /// One of the two stores.
 pub struct Store(Kind);
@@ -103,6 +105,20 @@ impl Claims for Store {
         match &self.0 {
             Kind::Memory(memory) => memory.history().await,
             Kind::Redis { claims, .. } => claims.history().await,
+        }
+    }
+
+    async fn take_pasts(&self, partitions: Vec<(TopicPartition, Owner)>) -> Result<Vec<StoredPast>, StoreError> {
+        match &self.0 {
+            Kind::Memory(memory) => memory.take_pasts(partitions).await,
+            Kind::Redis { claims, .. } => claims.take_pasts(partitions).await,
+        }
+    }
+
+    async fn keep_pasts(&self, pasts: Vec<(TopicPartition, Vec<u8>)>) -> Result<Vec<Keeping>, StoreError> {
+        match &self.0 {
+            Kind::Memory(memory) => memory.keep_pasts(pasts).await,
+            Kind::Redis { claims, .. } => claims.keep_pasts(pasts).await,
         }
     }
 }

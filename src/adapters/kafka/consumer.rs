@@ -18,12 +18,14 @@ use super::config::KafkaConfig;
 use super::context::{Context, Event};
 use super::errors::{Fate, fate};
 use super::handover::{Gone, Handover};
+use super::landmarks::Looks;
 use super::lookup;
 use super::owned::Partitions;
 use super::rebalance::{Group, positions};
 use super::record::to_record;
-use super::second_look::{SecondLook, WAIT};
+use super::second_look::SecondLook;
 use super::statistics::Statistics;
+use crate::domain::past::Landmark;
 use crate::domain::record::TopicPartition;
 use crate::ports::{Assignment, HeldBytes, Intake, LogCommand, LogOrder, Naming, Taken};
 
@@ -81,6 +83,7 @@ impl KafkaLog {
             broker_up: None,
             was_up: false,
             second_look: SecondLook::default(),
+            looks: Looks::default(),
             dead: false,
         };
         let thread = std::thread::Builder::new().name("kafka".into());
@@ -94,7 +97,7 @@ fn subscribed(config: &KafkaConfig, context: Context) -> Result<BaseConsumer<Con
     Ok(consumer)
 }
 
-fn subscribe(consumer: &BaseConsumer<Context>, config: &KafkaConfig) -> Result<(), KafkaError> {
+pub(super) fn subscribe(consumer: &BaseConsumer<Context>, config: &KafkaConfig) -> Result<(), KafkaError> {
     let topics: Vec<&str> = config.topics.iter().map(String::as_str).collect();
     consumer.subscribe(&topics)
 }
@@ -117,7 +120,8 @@ pub(super) struct Polling<P> {
     broker_up: Option<bool>,
     /// Whether any broker has ever let us in.
     was_up: bool,
-    second_look: SecondLook,
+    pub(super) second_look: SecondLook,
+    looks: Looks,
     dead: bool,
 }
 
@@ -174,7 +178,8 @@ impl<P: Fn() + Send> Polling<P> {
 
     fn obey_one(&mut self, seen: Assignment, command: LogCommand) -> Result<(), End> {
         match command {
-            LogCommand::Begin(partitions) => self.partitions.begin(&self.partitions.known(partitions, seen)),
+            LogCommand::Begin(starts) => self.partitions.begin(&starts, seen),
+            LogCommand::Look(at, landmark) => self.look_for(at, landmark),
             LogCommand::Pause(partitions) => self.partitions.tell(&self.partitions.known(partitions, seen), true),
             LogCommand::Resume(partitions) => self.partitions.tell(&self.partitions.known(partitions, seen), false),
             LogCommand::Release(partitions) => self.group.released(&self.partitions.known(partitions, seen)),
@@ -184,6 +189,12 @@ impl<P: Fn() + Send> Polling<P> {
         Ok(())
     }
 
+    fn look_for(&mut self, at: TopicPartition, landmark: Landmark) {
+        if let Err(error) = self.looks.start(&self.config, at, landmark) {
+            self.fatal(&format!("no thread to look for a record: {error}"));
+        }
+    }
+
     // ---- what callbacks noted -------------------------------------------------------------------------------------
 
     pub(super) fn heed_events(&mut self) {
@@ -191,6 +202,9 @@ impl<P: Fn() + Send> Polling<P> {
             for (result, offsets) in ended {
                 self.handover.push(Intake::Committed { seen, offsets, result });
             }
+        }
+        while let Some((partition, standing)) = self.looks.answer() {
+            self.handover.push(Intake::Looked { partition, standing });
         }
         for event in self.consumer.context().take_events() {
             match event {
@@ -226,31 +240,12 @@ impl<P: Fn() + Send> Polling<P> {
                 tracing::error!(target: "kafka", reason, "a partition's next record is not in its log");
                 self.group.suspect();
             }
-            Fate::Warn | Fate::UnknownTopic => tracing::warn!(target: "kafka", ?code, reason, "client error"),
+            Fate::UnknownTopic => {
+                tracing::warn!(target: "kafka", ?code, reason, "a topic of ours is not known");
+                self.group.suspect_another();
+            }
+            Fate::Warn => tracing::warn!(target: "kafka", ?code, reason, "client error"),
             Fate::Note => tracing::debug!(target: "kafka", ?code, reason, "client error"),
-        }
-    }
-
-    /// At the start a topic that nobody knows is misspelt, or very new.
-    fn unknown_topic(&mut self, reason: &str) {
-        if !matches!(self.second_look, SecondLook::NotNeeded) {
-            return;
-        }
-        tracing::warn!(target: "kafka", reason, "topic not known; asked for once more in {WAIT:?}");
-        self.consumer.unsubscribe();
-        match SecondLook::start(&self.consumer, &self.config) {
-            Ok(look) => self.second_look = look,
-            Err(error) => self.fatal(&format!("cannot start a thread: {error}")),
-        }
-    }
-
-    fn look_twice(&mut self) {
-        let Some(unknown) = self.second_look.answer() else { return };
-        if !unknown.is_empty() {
-            return self.refused(&format!("no broker knows the topic {}: check ONCE_KAFKA_TOPICS", unknown.join(", ")));
-        }
-        if let Err(error) = subscribe(&self.consumer, &self.config) {
-            self.fatal(&format!("cannot subscribe again: {error}"));
         }
     }
 
@@ -263,7 +258,7 @@ impl<P: Fn() + Send> Polling<P> {
     }
 
     /// Tells the pipeline, once, that somebody must change settings first.
-    fn refused(&mut self, reason: &str) {
+    pub(super) fn refused(&mut self, reason: &str) {
         if !std::mem::replace(&mut self.dead, true) {
             self.handover.push(Intake::Refused(format!("kafka refuses us: {reason}")));
         }
@@ -373,7 +368,7 @@ impl<P: Fn() + Send> Polling<P> {
         let record = to_record(topic, message);
         let held = self.held.taken(record.held_bytes());
         let position = record.position();
-        let bound = self.partitions.taken(record.topic(), position.partition, position.offset, held);
+        let bound = self.partitions.taken(record.topic(), position, held);
         batch.push((self.naming)(record));
         if self.broker_up != Some(true) {
             self.tell_broker_up(true);

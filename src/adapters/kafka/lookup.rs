@@ -14,10 +14,13 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::config::{KafkaConfig, Start};
 use super::context::Context;
+use super::landmarks::standing;
 use super::quiet::quietly;
 use super::starts::{Group, start};
 use crate::domain::group_start::GroupStart;
+use crate::domain::past::Landmark;
 use crate::domain::record::{NextOffset, Topic, TopicPartition};
+use crate::ports::Standing;
 
 /// Bound of one answer of the brokers.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -41,6 +44,8 @@ pub(super) struct Found {
     pub log_end: NextOffset,
     /// Where to start.
     pub start: NextOffset,
+    /// It is known to be another log than the one that was read.
+    pub another: bool,
 }
 
 /// The answer for a set of partitions.
@@ -61,11 +66,12 @@ pub(super) struct Lookup {
 
 impl Lookup {
     /// Asks for `partitions`, again and again until there is an answer; after `patience` one without those that no
-    /// broker knows will do.
+    /// broker knows will do. Of those with a landmark it looks whether their log is still the same.
     pub(super) fn start(
         consumer: &Arc<BaseConsumer<Context>>,
         config: &Arc<KafkaConfig>,
         partitions: Vec<TopicPartition>,
+        landmarks: HashMap<TopicPartition, Landmark>,
         patience: Duration,
     ) -> std::io::Result<Self> {
         let (sender, answer) = sync_channel(1);
@@ -74,6 +80,7 @@ impl Lookup {
             consumer: Arc::clone(consumer),
             config: Arc::clone(config),
             cancelled: Arc::clone(&cancelled),
+            landmarks,
             patience_ends: Instant::now() + patience,
         };
         std::thread::Builder::new().name("kafka-lookup".into()).spawn(move || {
@@ -101,6 +108,7 @@ struct Asker {
     consumer: Arc<BaseConsumer<Context>>,
     config: Arc<KafkaConfig>,
     cancelled: Arc<AtomicBool>,
+    landmarks: HashMap<TopicPartition, Landmark>,
     patience_ends: Instant,
 }
 
@@ -143,9 +151,9 @@ impl Asker {
                 Some(next) if next > log_end => self.true_end(&partition)?,
                 _ => log_end,
             };
-            let start = start(next, log_start, end, policy);
-            tell_loss(&partition, next, log_start, end);
-            answer.found.push(Found { partition, committed, group_start, log_start, log_end, start });
+            let another = self.is_another(&partition)?;
+            let start = if another { log_start } else { start(next, log_start, end, policy) };
+            answer.found.push(Found { partition, committed, group_start, log_start, log_end: end, start, another });
         }
         Ok(answer)
     }
@@ -220,27 +228,17 @@ impl Asker {
         Ok(partitions.map(|found| TopicPartition { topic: Arc::clone(topic), partition: found.id() }).collect())
     }
 
+    fn is_another(&self, at: &TopicPartition) -> KafkaResult<bool> {
+        let Some(landmark) = self.landmarks.get(at) else { return Ok(false) };
+        Ok(standing(&self.config.watermark_reader(), at, *landmark)? == Standing::Other)
+    }
+
     /// The end of a log with open transactions: a group taken over from a reader of uncommitted records may have
     /// committed above the end that we see, and that is no truncation.
     fn true_end(&self, at: &TopicPartition) -> KafkaResult<NextOffset> {
         let reader: BaseConsumer = self.config.watermark_reader().create()?;
         let (_, high) = reader.fetch_watermarks(&at.topic, at.partition, ANSWER)?;
         Ok(NextOffset(high))
-    }
-}
-
-fn tell_loss(at: &TopicPartition, committed: Option<NextOffset>, log_start: NextOffset, log_end: NextOffset) {
-    let Some(next) = committed else { return };
-    if next < log_start {
-        tracing::error!(
-            target: "kafka", topic = %at.topic, partition = at.partition, committed = next.0, log_start = log_start.0,
-            "records deleted before they were read: going on at the earliest left",
-        );
-    } else if next > log_end {
-        tracing::error!(
-            target: "kafka", topic = %at.topic, partition = at.partition, committed = next.0, log_end = log_end.0,
-            "log ends below the committed offset: truncated or another topic, reading from its beginning",
-        );
     }
 }
 

@@ -16,6 +16,7 @@ mod dead_letters;
 mod errors;
 mod facts;
 mod handover;
+mod landmarks;
 mod leaving;
 mod lookup;
 mod owned;

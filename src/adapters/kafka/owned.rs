@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::domain::record::{NextOffset, Offset, Topic, TopicPartition};
+use crate::domain::past::Landmark;
+use crate::domain::record::{NextOffset, Position, Topic, TopicPartition};
 use crate::ports::{Assignment, Window};
 
 /// Which partitions are ours now, and since which assignment: for the thread that commits, beside the polling one.
@@ -28,6 +29,8 @@ impl Register {
 struct Owned {
     window: Arc<Window>,
     next: NextOffset,
+    /// The last record that was read: it tells this log from another one of the same name.
+    last: Option<Landmark>,
     begun: bool,
     told: bool,
     full: bool,
@@ -77,7 +80,16 @@ impl Partitions {
     pub(super) fn insert(&mut self, at: &TopicPartition, start: NextOffset, window: Arc<Window>) -> Assignment {
         self.newest = Assignment(self.newest.0 + 1);
         self.register.lock().insert(at.clone(), self.newest);
-        let fresh = Owned { window, next: start, begun: false, told: false, full: false, paused: true, bound: false };
+        let fresh = Owned {
+            window,
+            next: start,
+            last: None,
+            begun: false,
+            told: false,
+            full: false,
+            paused: true,
+            bound: false,
+        };
         self.owned.entry(Arc::clone(&at.topic)).or_default().insert(at.partition, fresh);
         self.newest
     }
@@ -136,12 +148,13 @@ impl Partitions {
     }
 
     /// A record was taken in, and so many bytes are held now; whether a bound is reached.
-    pub(super) fn taken(&mut self, topic: &str, partition: i32, offset: Offset, held: u64) -> bool {
+    pub(super) fn taken(&mut self, topic: &str, position: Position, held: u64) -> bool {
         self.held |= held >= self.max_held;
-        let Some(owned) = self.owned.get_mut(topic).and_then(|topic| topic.get_mut(&partition)) else {
+        let Some(owned) = self.owned.get_mut(topic).and_then(|topic| topic.get_mut(&position.partition)) else {
             return self.held;
         };
-        owned.next = offset.next();
+        owned.next = position.offset.next();
+        owned.last = Some(Landmark { offset: position.offset, timestamp: position.timestamp });
         owned.full |= owned.window.taken() >= self.max_open;
         owned.full || self.held
     }
@@ -159,9 +172,25 @@ impl Partitions {
         self.stalled = stalled;
     }
 
-    /// May be read from now on.
-    pub(super) fn begin(&mut self, partitions: &[TopicPartition]) {
-        self.each(partitions, |owned| owned.begun = true);
+    /// May be read from now on, each from where it is said, unless it was assigned anew since.
+    pub(super) fn begin(&mut self, starts: &[(TopicPartition, NextOffset)], seen: Assignment) {
+        for (at, start) in starts.iter().filter(|(at, _)| self.register.holds(at, seen)) {
+            if let Some(owned) = self.owned.get_mut(&at.topic).and_then(|topic| topic.get_mut(&at.partition)) {
+                (owned.next, owned.begun) = (*start, true); // the resume that follows seeks there
+            }
+        }
+    }
+
+    /// Goes on elsewhere: what stood before is gone. The client has been told, and to pause it.
+    pub(super) fn jump(&mut self, at: &TopicPartition, to: NextOffset) {
+        if let Some(owned) = self.owned.get_mut(&at.topic).and_then(|topic| topic.get_mut(&at.partition)) {
+            (owned.next, owned.paused) = (to, true);
+        }
+    }
+
+    /// The last record that was read of each of these, where there is one.
+    pub(super) fn landmarks(&self) -> HashMap<TopicPartition, Landmark> {
+        self.iter().filter_map(|(at, owned)| Some((at, owned.last?))).collect()
     }
 
     /// The pipeline wants nothing of these for now (`true`), or again.
@@ -236,6 +265,7 @@ impl Partitions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::record::Offset;
 
     const HELD: u64 = 100;
 
@@ -243,12 +273,21 @@ mod tests {
         TopicPartition { topic: "t".into(), partition }
     }
 
+    fn stood(partition: i32, offset: i64) -> Position {
+        Position { partition, offset: Offset(offset), timestamp: 0 }
+    }
+
+    fn begin(partitions: &mut Partitions, starts: &[(TopicPartition, NextOffset)]) {
+        let newest = partitions.newest;
+        partitions.begin(starts, newest);
+    }
+
     fn two() -> (Partitions, Arc<Window>) {
         let mut partitions = Partitions::new(4, HELD);
         let window = Arc::new(Window::default());
         partitions.insert(&at(0), NextOffset(0), Arc::clone(&window));
         partitions.insert(&at(1), NextOffset(0), Arc::default());
-        partitions.begin(&[at(0), at(1)]);
+        begin(&mut partitions, &[(at(0), NextOffset(0)), (at(1), NextOffset(0))]);
         partitions.pause_changes();
         (partitions, window)
     }
@@ -264,7 +303,7 @@ mod tests {
     #[test]
     fn a_full_window_holds_its_partition_until_half() {
         let (mut partitions, window) = two();
-        let full: Vec<_> = (0..4).map(|offset| partitions.taken("t", 0, Offset(offset), 0)).collect();
+        let full: Vec<_> = (0..4).map(|offset| partitions.taken("t", stood(0, offset), 0)).collect();
         assert_eq!(full, [false, false, false, true]);
         assert_eq!(partitions.pause_changes(), on(&[at(0)]));
         assert_eq!(partitions.bound_changes(), on(&[at(0)]));
@@ -282,7 +321,7 @@ mod tests {
     #[test]
     fn held_bytes_hold_all_until_half() {
         let (mut partitions, _) = two();
-        assert!(partitions.taken("t", 1, Offset(0), HELD));
+        assert!(partitions.taken("t", stood(1, 0), HELD));
         assert_eq!(partitions.pause_changes(), on(&[at(0), at(1)]));
         assert_eq!(partitions.bound_changes(), on(&[at(0), at(1)]));
         partitions.relax(HELD / 2 + 1);
@@ -322,7 +361,8 @@ mod tests {
         let (mut partitions, _) = two();
         partitions.insert(&at(2), NextOffset(9), Arc::default());
         assert_eq!(partitions.pause_changes(), Changes::default(), "paused already");
-        partitions.begin(&[at(2)]);
+        begin(&mut partitions, &[(at(2), NextOffset(12))]);
+        assert_eq!(partitions.next(&at(2)), Some(NextOffset(12)), "where it is told to");
         assert_eq!(partitions.pause_changes(), off(&[at(2)]));
         assert_eq!(partitions.remove(&[at(2), at(7)]), [at(2)]);
         assert!(partitions.topic("t", 2).is_none() && partitions.topic("t", 1).is_some());

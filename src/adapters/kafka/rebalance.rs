@@ -1,6 +1,6 @@
 //! Answering the group, in order and outside of its callback: assign once starts are known, unassign once released.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,8 @@ pub(super) struct Group {
     unknown: BTreeSet<TopicPartition>,
     /// The client has stopped a partition whose next offset is out of range, without saying which.
     out_of_range: bool,
+    /// A topic of ours was not known for a moment: under its name there may be another one now.
+    another: bool,
     /// Whether we have ever been given a partition: our settings have been right at least once.
     pub(super) was_assigned: bool,
     repair: Option<Lookup>,
@@ -60,6 +62,11 @@ impl Group {
     /// A partition's next offset is out of range.
     pub(super) fn suspect(&mut self) {
         self.out_of_range = true;
+    }
+
+    /// A topic of ours may have been deleted, and made anew.
+    pub(super) fn suspect_another(&mut self) {
+        self.another = true;
     }
 
     /// The pipeline let go of partitions.
@@ -158,7 +165,7 @@ impl<P: Fn() + Send> Polling<P> {
         if change.partitions.is_empty() {
             return self.assign(Answer::default(), change.eager);
         }
-        match Lookup::start(&self.consumer, &self.config, change.partitions, lookup::UNKNOWN_PATIENCE) {
+        match Lookup::start(&self.consumer, &self.config, change.partitions, HashMap::new(), lookup::UNKNOWN_PATIENCE) {
             Ok(lookup) => Answering::Looking { lookup, eager: change.eager },
             Err(error) => {
                 self.fatal(&format!("no thread to ask for start positions: {error}"));
@@ -195,11 +202,11 @@ impl<P: Fn() + Send> Polling<P> {
     }
 
     fn assigned(&mut self, found: Found) -> Assigned {
-        let Found { partition, committed, log_start, log_end, start, group_start } = found;
+        let Found { partition, committed, log_start, log_end, start, group_start, another } = found;
         let window = Arc::new(Window::default());
         self.group.unknown.remove(&partition);
         let assignment = self.partitions.insert(&partition, start, Arc::clone(&window));
-        Assigned { partition, assignment, start, committed, group_start, log_start, log_end, window }
+        Assigned { partition, assignment, start, committed, group_start, log_start, log_end, another, window }
     }
 
     fn unassign(&mut self, change: &Change) -> Answering {
@@ -237,45 +244,78 @@ impl<P: Fn() + Send> Polling<P> {
         }
         let unknown_due =
             !self.group.unknown.is_empty() && self.group.repair_again.is_none_or(|again| Instant::now() >= again);
-        if self.group.out_of_range || unknown_due {
+        let another_due = self.group.another && self.group.repair_again.is_none_or(|again| Instant::now() >= again);
+        if self.group.out_of_range || unknown_due || another_due {
             self.group.repair_again = Some(Instant::now() + UNKNOWN_AGAIN);
-            let mut asked: Vec<_> = self.group.unknown.iter().cloned().collect();
-            if self.group.out_of_range {
+            let mut asked = self.group.unknown.clone();
+            if self.group.out_of_range || self.group.another {
                 asked.extend(self.partitions.all());
             }
-            self.group.repair = Lookup::start(&self.consumer, &self.config, asked, Duration::ZERO).ok();
+            let asked = asked.into_iter().collect();
+            let landmarks = self.partitions.landmarks();
+            self.group.repair = Lookup::start(&self.consumer, &self.config, asked, landmarks, Duration::ZERO).ok();
         }
     }
 
     fn repaired(&mut self, answer: Answer) {
-        let found: Vec<_> = answer.found.into_iter().filter(|found| self.needs_start(found)).collect();
+        self.group.another &= answer.unknown.iter().any(|at| self.partitions.contains(at));
+        let (gone, found): (Vec<_>, Vec<_>) =
+            answer.found.into_iter().filter(|found| self.needs_start(found)).partition(|found| self.jumps(found));
         let names: Vec<_> = found.iter().map(|found| found.partition.clone()).collect();
         let out_of_range = std::mem::take(&mut self.group.out_of_range);
         let lost = self.partitions.remove(&names);
-        if found.is_empty() && !out_of_range {
+        if found.is_empty() && gone.is_empty() && !out_of_range {
             return;
         }
         if !lost.is_empty() {
             self.handover.push(Intake::Lost(lost.clone()));
         }
         // None is out of range any more: the log has grown again. Whichever stands still goes on where it was.
-        let restart = out_of_range && lost.is_empty();
-        let assigned = self.reassign(&lost, &found, restart);
+        let restart = out_of_range && lost.is_empty() && gone.is_empty();
+        let jumps: Vec<_> = gone.iter().map(|found| (found.partition.clone(), found.log_start)).collect();
+        let assigned = self.reassign(&lost, &found, &jumps, restart);
+        if assigned.is_ok() {
+            self.jumped(&jumps);
+        }
         self.took_over(assigned, found);
     }
 
     fn needs_start(&self, found: &Found) -> bool {
         match self.partitions.next(&found.partition) {
-            Some(next) => next < found.log_start || next > found.log_end,
+            Some(next) => found.another || next < found.log_start || next > found.log_end,
             None => self.group.unknown.contains(&found.partition),
         }
     }
 
-    fn reassign(&mut self, lost: &[TopicPartition], found: &[Found], restart: bool) -> KafkaResult<()> {
+    /// Records of ours were deleted before they were read, in the same log: what was read before goes on as it is.
+    fn jumps(&self, found: &Found) -> bool {
+        !found.another && self.partitions.next(&found.partition).is_some_and(|next| next < found.log_start)
+    }
+
+    fn jumped(&mut self, jumps: &[(TopicPartition, NextOffset)]) {
+        for (partition, to) in jumps {
+            let Some(from) = self.partitions.next(partition) else { continue };
+            self.partitions.jump(partition, *to);
+            self.pause(std::slice::from_ref(partition));
+            self.handover.push(Intake::Jumped { partition: partition.clone(), from, to: *to });
+        }
+    }
+
+    fn reassign(
+        &mut self,
+        lost: &[TopicPartition],
+        found: &[Found],
+        jumps: &[(TopicPartition, NextOffset)],
+        restart: bool,
+    ) -> KafkaResult<()> {
         let eager = !matches!(self.consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
-        let kept = self.partitions.positions();
+        let jumping = |at: &TopicPartition| jumps.iter().any(|(jumping, _)| jumping == at);
+        let mut kept = self.partitions.positions();
+        kept.retain(|(at, _)| !jumping(at));
         let mut added: Vec<_> = found.iter().map(|found| (found.partition.clone(), found.start)).collect();
+        added.extend_from_slice(jumps);
         let mut removed = lost.to_vec();
+        removed.extend(jumps.iter().map(|(at, _)| at.clone()));
         if eager || restart {
             removed.extend(kept.iter().map(|(at, _)| at.clone()));
             added.extend(kept.iter().cloned());

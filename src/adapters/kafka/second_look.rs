@@ -9,10 +9,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 
 use super::config::KafkaConfig;
+use super::consumer::{Polling, subscribe};
 use super::context::Context;
 
 /// How long a new topic may take to become known to every broker.
-pub(super) const WAIT: Duration = Duration::from_secs(5);
+const WAIT: Duration = Duration::from_secs(5);
 /// Bound of one answer of a broker.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -56,6 +57,31 @@ impl SecondLook {
         let unknown = answer.try_recv().ok()?;
         *self = Self::Over;
         Some(unknown)
+    }
+}
+
+impl<P: Fn() + Send> Polling<P> {
+    /// At the start a topic that nobody knows is misspelt, or very new.
+    pub(super) fn unknown_topic(&mut self, reason: &str) {
+        if !matches!(self.second_look, SecondLook::NotNeeded) {
+            return;
+        }
+        tracing::warn!(target: "kafka", reason, "topic not known; asked for once more in {WAIT:?}");
+        self.consumer.unsubscribe();
+        match SecondLook::start(&self.consumer, &self.config) {
+            Ok(look) => self.second_look = look,
+            Err(error) => self.fatal(&format!("cannot start a thread: {error}")),
+        }
+    }
+
+    pub(super) fn look_twice(&mut self) {
+        let Some(unknown) = self.second_look.answer() else { return };
+        if !unknown.is_empty() {
+            return self.refused(&format!("no broker knows the topic {}: check ONCE_KAFKA_TOPICS", unknown.join(", ")));
+        }
+        if let Err(error) = subscribe(&self.consumer, &self.config) {
+            self.fatal(&format!("cannot subscribe again: {error}"));
+        }
     }
 }
 

@@ -28,7 +28,6 @@ fn ranges(missing: &[Missing]) -> Vec<(u64, u64)> {
 fn each_number_says_what_the_specification_says() {
     use Observation::{Duplicate, Gap, Late, Next, Restart};
     let late = Late { was_lost: false };
-    const GAP_1: Observation = Gap { first: 1, last: 1 };
     let table: [(&str, &[u64], &[Observation]); 14] = [
         ("in order from 0", &[0, 1, 2], &[Next, Next]),
         ("in order from 1", &[1, 2], &[Next]),
@@ -41,7 +40,11 @@ fn each_number_says_what_the_specification_says() {
         ("the first number again, from 1", &[1, 2, 1, 2], &[Next, Restart, Next]),
         ("started again after mid-life", &[57, 1, 2], &[Restart, Next]),
         ("a duplicate of the first one is no restart", &[0, 1, 2, 0, 3, 4], &[Next, Next, Restart, Next, Next]),
-        ("nor are duplicates of the first ones", &[0, 1, 2, 3, 0, 2, 4], &[Next, Next, Next, Restart, GAP_1, Next]),
+        (
+            "nor are duplicates of the first ones",
+            &[0, 1, 2, 3, 0, 2, 4],
+            &[Next, Next, Next, Restart, Gap { first: 1, last: 1 }, Next],
+        ),
         ("a new run as far as the old one", &[0, 1, 2, 0, 1, 2, 3], &[Next, Next, Restart, Next, Next, Next]),
         ("the largest number", &[0, u64::MAX, u64::MAX], &[Gap { first: 1, last: u64::MAX - 1 }, Duplicate]),
     ];

@@ -141,8 +141,10 @@ fn say_everything(metrics: &Metrics) {
     metrics.id_reuse(topic);
     metrics.missing_id(topic);
     each(LossCause::ALL, |cause| metrics.lost(topic, cause, 5));
-    metrics.suspected_missing(topic, 6);
+    metrics.suspected_missing(&HashMap::from([(topic, 6)]));
     metrics.recovered(topic, 7);
+    metrics.sequence_unreadable(topic);
+    metrics.producers_forgotten(topic, 1);
     each(Verdict::ALL, |verdict| metrics.attempt(verdict));
     each(RetryReason::ALL, |reason| metrics.retry(topic, reason));
     metrics.in_flight(11);

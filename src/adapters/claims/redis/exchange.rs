@@ -37,7 +37,7 @@ struct Parcel {
 pub(super) async fn exchange(
     link: &Arc<Link>,
     keys: &Keys,
-    requests: &[Request],
+    requests: &[Request<'_>],
     sentinels: bool,
 ) -> Result<Answers, Fault> {
     let mut answers = Answers {
@@ -82,7 +82,7 @@ pub(super) async fn exchange(
 
 impl Parcel {
     /// Adds a request that another primary sent here.
-    fn add(&mut self, request: &Request, index: usize, asking: bool, keys: &Keys) {
+    fn add(&mut self, request: &Request<'_>, index: usize, asking: bool, keys: &Keys) {
         let mut key = Vec::new();
         request.key(keys, &mut key);
         let pipeline = self.pipeline.get_or_insert_with(Pipeline::new);
@@ -98,7 +98,7 @@ fn empty_parcels(link: &Link) -> Vec<Parcel> {
     link.primaries.iter().map(|_| Parcel::default()).collect()
 }
 
-fn first_parcels(link: &Link, keys: &Keys, requests: &[Request], sentinels: bool) -> Result<Vec<Parcel>, Fault> {
+fn first_parcels(link: &Link, keys: &Keys, requests: &[Request<'_>], sentinels: bool) -> Result<Vec<Parcel>, Fault> {
     let mut parcels = empty_parcels(link);
     let share = requests.len() / parcels.len().max(1) + 2;
     let mut key = Vec::with_capacity(128);

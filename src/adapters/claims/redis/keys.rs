@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::domain::claim::{IdHash, SessionId};
+use crate::domain::record::TopicPartition;
 
 /// How many slots a Redis Cluster has.
 pub const SLOTS: u16 = 16_384;
@@ -15,6 +16,7 @@ pub const SLOTS: u16 = 16_384;
 pub struct Keys {
     ids: Vec<u8>,
     sessions: String,
+    pasts: String,
     history: String,
 }
 
@@ -25,6 +27,7 @@ impl Keys {
         Self {
             ids: format!("once:{namespace}:i:").into_bytes(),
             sessions: format!("once:{namespace}:s:"),
+            pasts: format!("once:{namespace}:p:"),
             history: format!("once:{namespace}:history"),
         }
     }
@@ -42,6 +45,11 @@ impl Keys {
     /// A session's key: `once:NAMESPACE:s:` and 32 hex digits.
     pub fn session(&self, session: SessionId) -> String {
         format!("{}{session}", self.sessions)
+    }
+
+    /// The key of a partition's past: `once:NAMESPACE:p:TOPIC/PARTITION`. No topic's name holds a separator.
+    pub fn past(&self, partition: &TopicPartition) -> String {
+        format!("{}{partition}", self.pasts)
     }
 
     /// The sentinel's key: `once:NAMESPACE:history`.
@@ -102,6 +110,8 @@ mod tests {
         keys.id(IdHash([0xff; 16]), &mut id);
         assert_eq!(id, b"once:orders-v2:i:_____________________w");
         assert_eq!(keys.session(SessionId([0x0a; 16])), format!("once:orders-v2:s:{}", "0a".repeat(16)));
+        let partition = TopicPartition { topic: "a.b".into(), partition: 3 };
+        assert_eq!(keys.past(&partition), "once:orders-v2:p:a.b/3");
         assert_eq!(keys.history(), "once:orders-v2:history");
         assert_eq!(keys.history_numbered(3), "once:orders-v2:history:3");
     }

@@ -27,11 +27,13 @@ use self::fault::Fault;
 use self::keeper::Keeper;
 use self::keys::Keys;
 use self::layout::text;
-use self::request::{Request, count, reply, strange};
+use self::request::{Request, count, keeping, reply, stored_past, strange};
 use self::topology::{Finder, Link};
 use crate::domain::claim::SessionId;
 use crate::domain::history::History;
-use crate::ports::{ClaimBatch, ClaimCommand, Claims, StoreError};
+use crate::domain::past_codec::Owner;
+use crate::domain::record::TopicPartition;
+use crate::ports::{ClaimBatch, ClaimCommand, Claims, Keeping, StoreError, StoredPast};
 
 /// A cluster's layout is not asked for again before it is this old.
 const LAYOUT_STAYS: Duration = Duration::from_secs(1);
@@ -97,7 +99,7 @@ impl RedisClaims {
     }
 
     /// Asks one thing about one key; the answer is a count or `OK`.
-    async fn ask(&self, request: Request) -> Result<i64, StoreError> {
+    async fn ask(&self, request: Request<'_>) -> Result<i64, StoreError> {
         self.with_link(|link| async move {
             let answers = exchange(&link, &self.keys, &[request], false).await?;
             self.follow(&link, &answers);
@@ -106,6 +108,21 @@ impl RedisClaims {
                 Some((value, primary)) => count(value, &link.primaries[*primary].connection.address),
                 None => Ok(0),
             }
+        })
+        .await
+    }
+
+    /// Asks one thing about each of several keys, and reads each answer.
+    async fn ask_each<T>(
+        &self,
+        requests: Vec<Request<'_>>,
+        read: impl Fn(&Value, &Address) -> Result<T, Fault>,
+    ) -> Result<Vec<T>, StoreError> {
+        self.with_link(|link| async move {
+            let answers = exchange(&link, &self.keys, &requests, false).await?;
+            self.follow(&link, &answers);
+            let read = |(value, primary): &(Value, usize)| read(value, &link.primaries[*primary].connection.address);
+            all_or_worst(answers.values.iter().map(read))
         })
         .await
     }
@@ -189,6 +206,16 @@ impl Claims for RedisClaims {
             Ok(History { sentinel: in_one(&link, sentinels), replication })
         })
         .await
+    }
+
+    async fn take_pasts(&self, partitions: Vec<(TopicPartition, Owner)>) -> Result<Vec<StoredPast>, StoreError> {
+        let requests = partitions.iter().map(|(partition, owner)| Request::TakePast(partition, *owner)).collect();
+        self.ask_each(requests, stored_past).await
+    }
+
+    async fn keep_pasts(&self, pasts: Vec<(TopicPartition, Vec<u8>)>) -> Result<Vec<Keeping>, StoreError> {
+        let requests = pasts.iter().map(|(partition, past)| Request::KeepPast(partition, past)).collect();
+        self.ask_each(requests, keeping).await
     }
 }
 

@@ -9,7 +9,9 @@ use super::fault::Fault;
 use super::keys::Keys;
 use crate::domain::claim::{SessionId, Stored};
 use crate::domain::claim_codec::{decode, encode};
-use crate::ports::{ClaimCommand, ClaimReply};
+use crate::domain::past_codec::{HEADER, Owner, header};
+use crate::domain::record::TopicPartition;
+use crate::ports::{ClaimCommand, ClaimReply, Keeping, StoredPast};
 
 /// Compare-and-set, where "same" is what `claim_codec::is_same` says. Finding the new value itself is success: the
 /// reply to an earlier try may have been lost. Sent whole each time (it is rare): a restarted or promoted server knows
@@ -25,6 +27,21 @@ end
 if is(ARGV[2]) then redis.call('PEXPIRE', KEYS[1], ARGV[3]) return 1 end
 if is(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1 end
 return was";
+/// Makes the new header's owner the only one who may keep a past; what is of another version stays as it is.
+const TAKE_PAST: &str = "\
+local was = redis.call('GET', KEYS[1])
+if not was then redis.call('SET', KEYS[1], ARGV[1]) return was end
+if #was >= #ARGV[1] and string.byte(was) == string.byte(ARGV[1]) then
+  redis.call('SET', KEYS[1], ARGV[1] .. string.sub(was, #ARGV[1] + 1))
+end
+return was";
+/// Keeps a past unless its header, as long as `ARGV[2]` says, names another owner in the same version.
+const KEEP_PAST: &str = "\
+local was, header = redis.call('GET', KEYS[1]), tonumber(ARGV[2])
+if was and #was >= header and string.byte(was) == string.byte(ARGV[1])
+  and string.sub(was, 1, header) ~= string.sub(ARGV[1], 1, header) then return 0 end
+redis.call('SET', KEYS[1], ARGV[1])
+return 1";
 /// Redis refuses an expiry whose end does not fit its clock: about 3,000 years are enough.
 const LONGEST_KEEP_MS: u64 = 100_000_000_000_000;
 /// Room for one command's arguments without growing: key and value are the long ones.
@@ -32,7 +49,7 @@ const COMMAND_BYTES: usize = 192;
 
 /// What can be asked of the store about one key.
 #[derive(Clone, Copy)]
-pub(super) enum Request {
+pub(super) enum Request<'a> {
     /// One command of a batch.
     Claims(ClaimCommand),
     /// Makes a session's key. Plain `SET`: the ID is random, so a key that stands there is ours from an earlier try.
@@ -41,9 +58,13 @@ pub(super) enum Request {
     Renew(SessionId, Duration),
     /// Removes a session's key.
     Close(SessionId),
+    /// Takes a partition's past over.
+    TakePast(&'a TopicPartition, Owner),
+    /// Keeps a partition's past.
+    KeepPast(&'a TopicPartition, &'a [u8]),
 }
 
-impl Request {
+impl Request<'_> {
     /// Writes the key it is about into `out`.
     pub(super) fn key(&self, keys: &Keys, out: &mut Vec<u8>) {
         match self {
@@ -60,6 +81,10 @@ impl Request {
             | Self::Close(session) => {
                 out.clear();
                 out.extend_from_slice(keys.session(*session).as_bytes());
+            }
+            Self::TakePast(partition, _) | Self::KeepPast(partition, _) => {
+                out.clear();
+                out.extend_from_slice(keys.past(partition).as_bytes());
             }
         }
     }
@@ -86,6 +111,8 @@ impl Request {
             Self::Open(_, lease) => set(&mut cmd, key, b"1").arg("PX").arg(millis(*lease)),
             Self::Renew(_, lease) => cmd.arg("PEXPIRE").arg(key).arg(millis(*lease)),
             Self::Close(_) => cmd.arg("DEL").arg(key),
+            Self::TakePast(_, owner) => cmd.arg("EVAL").arg(TAKE_PAST).arg(1).arg(key).arg(header(*owner).as_slice()),
+            Self::KeepPast(_, past) => cmd.arg("EVAL").arg(KEEP_PAST).arg(1).arg(key).arg(*past).arg(HEADER),
         };
         cmd
     }
@@ -118,6 +145,26 @@ pub(super) fn reply(command: &ClaimCommand, answer: &Value, node: &Address) -> R
         ClaimCommand::Replace { .. } => ClaimReply::NotReplaced(stored),
         _ => ClaimReply::Was(stored),
     })
+}
+
+/// Reads what stood where a past is kept.
+pub(super) fn stored_past(answer: &Value, node: &Address) -> Result<StoredPast, Fault> {
+    match answer {
+        Value::Nil => Ok(StoredPast::Nothing),
+        Value::BulkString(bytes) => Ok(StoredPast::Bytes(bytes.clone())),
+        Value::ServerError(error) if error.code() == "WRONGTYPE" => Ok(StoredPast::Foreign),
+        other => Err(strange(node, other)),
+    }
+}
+
+/// Reads what became of a past that was to be kept.
+pub(super) fn keeping(answer: &Value, node: &Address) -> Result<Keeping, Fault> {
+    match answer {
+        Value::Int(0) => Ok(Keeping::NotOurs),
+        Value::Int(_) => Ok(Keeping::Kept),
+        Value::ServerError(error) if error.code() == "WRONGTYPE" => Ok(Keeping::Foreign),
+        other => Err(strange(node, other)),
+    }
 }
 
 /// Reads an answer that is a count.

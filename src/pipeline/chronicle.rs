@@ -1,0 +1,320 @@
+//! What is kept of a partition beside its commits: read before its first record, kept before each commit that follows.
+//!
+//! What is kept is never older than what is committed: whoever comes next observes again what came after, and nothing
+//! twice. Only its present owner may keep it; whoever has lost the partition without knowing is refused.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::homes::{Home, Phase};
+use super::{Pipeline, Report};
+use crate::domain::past::{Fit, Landmark, Past, fit};
+use crate::domain::past_codec::{Owner, decode, encode};
+use crate::domain::record::{NextOffset, Position, TopicPartition};
+use crate::ports::{
+    App, Assignment, Claims, Commit, DeadLetters, Keeping, LogCommand, Standing, StoreError, StoredPast,
+};
+
+/// How far reading a past has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The store is to be asked.
+    Unread,
+    /// The store was asked.
+    Asked,
+    /// The log was asked whether it is still the one that this record stood in.
+    Looking(Landmark),
+    /// It is known, and kept.
+    Known,
+    /// It is known, and cannot be kept: somebody else does, or what stands there is not ours.
+    NotKept,
+}
+
+/// One partition's past, and what is under way with it.
+#[derive(Debug)]
+pub(super) struct Chronicle {
+    pub(super) past: Past,
+    owner: Owner,
+    stage: Stage,
+    /// It has changed since it was kept.
+    pub(super) changed: bool,
+    /// It is on its way to the store.
+    keeping: bool,
+    /// Records between low water and the last one taken in.
+    standing: VecDeque<Landmark>,
+}
+
+impl Chronicle {
+    pub(super) fn new(start: NextOffset, owner: Owner) -> Self {
+        let past = Past::none(start);
+        Self { past, owner, stage: Stage::Unread, changed: false, keeping: false, standing: VecDeque::new() }
+    }
+
+    /// Whether records may be taken in.
+    pub(super) fn is_read(&self) -> bool {
+        matches!(self.stage, Stage::Known | Stage::NotKept)
+    }
+
+    /// Whether something is to be kept, or on its way.
+    pub(super) fn is_due(&self) -> bool {
+        self.keeping || (self.changed && self.stage == Stage::Known)
+    }
+
+    /// A record was taken in.
+    pub(super) fn took(&mut self, position: Position) {
+        self.standing.push_back(Landmark { offset: position.offset, timestamp: position.timestamp });
+    }
+
+    /// Low water passed so many records.
+    pub(super) fn passed(&mut self, records: u64) {
+        for _ in 0..records {
+            self.past.settled = self.standing.pop_front().or(self.past.settled);
+        }
+        self.changed |= records > 0;
+    }
+}
+
+impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
+    // ---- reading it ------------------------------------------------------------------------------------------------
+
+    /// Asks for the pasts of partitions that have just come.
+    pub(super) fn read_pasts(&mut self) {
+        if !self.store_up {
+            return;
+        }
+        let mut asked = Vec::new();
+        for home in self.homes.iter_mut().filter(|home| home.chronicle.stage == Stage::Unread) {
+            home.chronicle.stage = Stage::Asked;
+            asked.push((home.partition.clone(), home.assignment, home.chronicle.owner));
+        }
+        if asked.is_empty() {
+            return;
+        }
+        let (claims, reports) = (Arc::clone(&self.claims), self.reports.0.clone());
+        tokio::spawn(async move {
+            let wanted = asked.iter().map(|(partition, _, owner)| (partition.clone(), *owner)).collect();
+            let stored = claims.take_pasts(wanted).await;
+            let asked = asked.into_iter().map(|(partition, assignment, _)| (partition, assignment)).collect();
+            let _ = reports.send(Report::Pasts { asked, stored }); // nobody listens: we are at the end
+        });
+    }
+
+    pub(super) fn pasts_read(
+        &mut self,
+        asked: Vec<(TopicPartition, Assignment)>,
+        stored: Result<Vec<StoredPast>, StoreError>,
+    ) {
+        let answers = match stored {
+            Ok(stored) => stored.into_iter().map(Some).collect(),
+            Err(error) => {
+                self.store_failed(&error);
+                vec![None; asked.len()]
+            }
+        };
+        for ((partition, assignment), stored) in asked.into_iter().zip(answers) {
+            let Some(index) = self.homes.index(&partition) else { continue };
+            let current = |home: &&mut Home| home.assignment == assignment && home.chronicle.stage == Stage::Asked;
+            let Some(home) = self.homes.get_mut(index).filter(current) else { continue };
+            match stored {
+                None => home.chronicle.stage = Stage::Unread,
+                Some(stored) => self.past_read(index, &stored),
+            }
+        }
+    }
+
+    fn past_read(&mut self, index: u32, stored: &StoredPast) {
+        let now = self.now;
+        let Some(home) = self.homes.get_mut(index) else { return };
+        home.chronicle.stage = Stage::Known;
+        let mut known = None;
+        let why = match stored {
+            StoredPast::Nothing => "nothing is stored".to_owned(),
+            StoredPast::Foreign => {
+                home.chronicle.stage = Stage::NotKept;
+                "a value that is not ours stands under its key in redis".to_owned()
+            }
+            StoredPast::Bytes(bytes) => match decode(bytes, now) {
+                Ok(Some(past)) => {
+                    known = Some(past);
+                    String::new()
+                }
+                Ok(None) => "nothing is stored".to_owned(),
+                Err(bad) => bad.to_string(),
+            },
+        };
+        let is_new = home.committed_at_start.is_none() && matches!(stored, StoredPast::Nothing);
+        match known {
+            Some(past) => home.chronicle.past = past,
+            None if is_new => {}
+            None => tracing::warn!(
+                topic = %home.partition.topic,
+                partition = home.partition.partition,
+                start = home.low_water.position().0,
+                why,
+                "no past of the partition is known: producers' sequences are followed from here on"
+            ),
+        }
+        self.judge(index);
+    }
+
+    /// Compares what is known with what the log holds: where to start, and what is gone.
+    fn judge(&mut self, index: u32) {
+        let Some(home) = self.homes.get_mut(index) else { return };
+        let committed = home.committed_at_start.as_ref().map(|(next, _)| *next);
+        let settled = home.chronicle.past.settled;
+        let (log_start, log_end) = (home.log_start, home.doubt.end());
+        let known = committed.max(settled.map(|landmark| landmark.offset.next()));
+        let found = fit(known, log_start, log_end);
+        match (committed, settled) {
+            _ if home.another => self.begin_from(index, log_start, Fit::Truncation(above(known, log_end)), false),
+            (None, Some(landmark)) if found == Fit::Whole && log_start <= NextOffset(landmark.offset.0) => {
+                home.chronicle.stage = Stage::Looking(landmark);
+                let partition = home.partition.clone();
+                self.tell_log(LogCommand::Look(partition, landmark));
+            }
+            (None, Some(_)) => self.begin_from(index, log_start, found, false),
+            (_, None) | (Some(_), _) => {
+                let start = home.low_water.position();
+                self.begin_from(index, start, found, true);
+            }
+        }
+    }
+
+    /// The group's offsets are gone, and the log says whether the last settled record still stands in it.
+    pub(super) fn looked(&mut self, partition: &TopicPartition, standing: Standing) {
+        let Some(index) = self.homes.index(partition) else { return };
+        let Some(home) = self.homes.get_mut(index) else { return };
+        let Stage::Looking(landmark) = home.chronicle.stage else { return };
+        home.chronicle.stage = Stage::Known;
+        let log_start = home.log_start;
+        match standing {
+            Standing::Same => {
+                tracing::warn!(
+                    topic = %partition.topic,
+                    partition = partition.partition,
+                    offset = landmark.offset.0,
+                    "the group's offset is gone (expired or deleted): going on behind the last settled record"
+                );
+                self.begin_from(index, landmark.offset.next(), Fit::Whole, false);
+            }
+            Standing::Other => self.begin_from(index, log_start, Fit::Truncation(0), false),
+            Standing::Unclear => self.begin_from(index, log_start, Fit::Truncation(0), true),
+        }
+    }
+
+    /// It is settled where the partition starts. `doubtful`: after a truncation it may still be the same log, whose
+    /// records were handled before.
+    fn begin_from(&mut self, index: u32, start: NextOffset, found: Fit, doubtful: bool) {
+        let Some(home) = self.homes.get_mut(index) else { return };
+        let committed = home.committed_at_start.as_ref().map(|(next, _)| *next);
+        home.starts_at(start, committed != Some(start));
+        let past = &mut home.chronicle.past;
+        let lost = match found {
+            Fit::Truncation(_) => {
+                *past = Past::none(start);
+                true
+            }
+            Fit::Retention(_) => true,
+            Fit::Whole => {
+                if past.observed_to < start && !past.producers.is_empty() {
+                    tracing::warn!(
+                        topic = %home.partition.topic,
+                        partition = home.partition.partition,
+                        observed_to = past.observed_to.0,
+                        start = start.0,
+                        "records were passed unobserved: gaps in producers' sequences among them go unseen"
+                    );
+                    past.producers.passed_unseen();
+                }
+                past.observed_to = past.observed_to.max(start);
+                false
+            }
+        };
+        self.gaps_changed = true;
+        if lost {
+            home.chronicle.changed = true;
+            let doubtful = doubtful && matches!(found, Fit::Truncation(_));
+            self.lost_below(index, committed, start, found, doubtful);
+        }
+    }
+
+    // ---- keeping it ------------------------------------------------------------------------------------------------
+
+    /// Commits what is due in those partitions whose phase is `wanted`, once their pasts are kept.
+    pub(super) fn commit_homes(&mut self, wanted: impl Fn(Phase) -> bool) {
+        let Some(history) = &self.leases.history else { return };
+        let (mut pasts, mut kept, mut commits) = (Vec::new(), Vec::new(), Vec::new());
+        let free = |home: &&mut Home| wanted(home.phase) && home.committing.is_none() && !home.chronicle.keeping;
+        for home in self.homes.iter_mut().filter(free) {
+            let keeps = home.chronicle.is_due();
+            if keeps && !self.store_up && !matches!(home.phase, Phase::Committing { .. }) {
+                continue; // nothing can be settled meanwhile, and a commit must not be ahead of what is kept
+            }
+            if let Some(next) = home.due() {
+                home.committing = Some(next);
+                let metadata = home.metadata(history);
+                commits.push((Commit { partition: home.partition.clone(), next, metadata }, home.assignment));
+            }
+            if keeps && self.store_up {
+                (home.chronicle.keeping, home.chronicle.changed) = (true, false);
+                pasts.push((home.partition.clone(), encode(home.chronicle.owner, &home.chronicle.past)));
+                kept.push((home.partition.clone(), home.assignment));
+            }
+        }
+        if pasts.is_empty() {
+            return self.send_commits(commits);
+        }
+        let (claims, reports) = (Arc::clone(&self.claims), self.reports.0.clone());
+        tokio::spawn(async move {
+            let outcome = claims.keep_pasts(pasts).await;
+            let _ = reports.send(Report::Kept { kept, commits, outcome }); // nobody listens: we are at the end
+        });
+    }
+
+    pub(super) fn pasts_kept(
+        &mut self,
+        kept: Vec<(TopicPartition, Assignment)>,
+        mut commits: Vec<(Commit, Assignment)>,
+        outcome: Result<Vec<Keeping>, StoreError>,
+    ) {
+        let failed = outcome.is_err();
+        let outcomes = match outcome {
+            Ok(outcomes) => outcomes.into_iter().map(Some).collect(),
+            Err(error) => {
+                self.store_failed(&error);
+                vec![None; kept.len()]
+            }
+        };
+        for ((partition, assignment), outcome) in kept.into_iter().zip(outcomes) {
+            let Some(home) = self.homes.named(&partition).filter(|home| home.assignment == assignment) else {
+                continue;
+            };
+            home.chronicle.keeping = false;
+            match outcome {
+                Some(Keeping::Kept) => {}
+                None => home.chronicle.changed = true,
+                Some(refused @ (Keeping::NotOurs | Keeping::Foreign)) => {
+                    home.chronicle.stage = Stage::NotKept;
+                    let (topic, partition) = (&home.partition.topic, home.partition.partition);
+                    tracing::warn!(%topic, partition, ?refused, "the partition's past is not kept any more");
+                }
+            }
+        }
+        // An order of an earlier assignment says nothing of this one.
+        commits.retain(|(commit, assignment)| {
+            let home = self.homes.named(&commit.partition).filter(|home| home.assignment == *assignment);
+            let Some(home) = home else { return false };
+            let goes = !failed || matches!(home.phase, Phase::Committing { .. });
+            if !goes {
+                home.committing = None;
+            }
+            goes
+        });
+        self.send_commits(commits);
+    }
+}
+
+/// How many offsets stand above the log's end.
+fn above(known: Option<NextOffset>, log_end: NextOffset) -> u64 {
+    known.map_or(0, |next| u64::try_from(next.0.saturating_sub(log_end.0)).unwrap_or(0))
+}
