@@ -51,6 +51,25 @@ fn start_positions_are_asked_for_until_there_is_an_answer() {
     log.leave();
 }
 
+/// The client remembers for minutes that a partition had no leader.
+#[test]
+fn a_partition_without_leader_keeps_the_others_waiting_for_a_while_only_and_is_begun_once_it_has_one() {
+    let cluster = Cluster::mock(1);
+    let other = format!("{}-other", cluster.topic);
+    cluster.create(&other, 1);
+    cluster.produce(0, 10, 100);
+    cluster.controls().partition_leader(&cluster.topic, 0, None).expect("no leader");
+    let mut config = cluster.config(&[]);
+    config.topics.push(other.clone());
+    let mut log = Driver::start(config);
+    assert_eq!(&*log.begun(1)[0].partition.topic, other, "the one that has a leader");
+    cluster.controls().partition_leader(&cluster.topic, 0, Some(1)).expect("a leader");
+    let late = log.begun(1);
+    assert_eq!((&*late[0].partition.topic, late[0].log_end.0), (cluster.topic.as_str(), 10));
+    assert_eq!(log.records(10).len(), 10);
+    log.leave();
+}
+
 #[test]
 fn a_pipeline_that_is_gone_ends_the_thread() {
     let cluster = Cluster::new(1);

@@ -109,6 +109,12 @@ impl Scene {
         Produced::all(records, &positions)
     }
 
+    /// Produces records to another topic.
+    pub fn produce_to(&self, topic: &str, records: Vec<Record>) {
+        let records = records.into_iter().map(|record| Record { topic: topic.to_owned(), ..record });
+        Producer::new(&self.bootstrap).expect("a producer").send(records).expect("records are produced");
+    }
+
     /// Waits until the app has applied so many effects.
     pub fn await_applied(&self, effects: usize) {
         self.ledger.await_applied(effects, PATIENCE);

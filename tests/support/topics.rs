@@ -70,6 +70,29 @@ pub fn delete(bootstrap: &str, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Waits until no broker knows a topic any more.
+pub fn await_gone(bootstrap: &str, name: &str, deadline: Duration) -> anyhow::Result<()> {
+    let consumer = consumer(bootstrap, "unused")?;
+    let end = Instant::now() + deadline;
+    loop {
+        // The broker's answer paces this loop.
+        let all = consumer.fetch_metadata(None, ANSWER)?;
+        if all.topics().iter().all(|topic| topic.name() != name) {
+            return Ok(());
+        }
+        anyhow::ensure!(Instant::now() < end, "{name} is still there");
+    }
+}
+
+/// Deletes a group with its offsets, once the broker knows that it has no members.
+pub fn delete_group(bootstrap: &str, group: &str) -> anyhow::Result<()> {
+    let gone = admin(bootstrap, async |admin, options| admin.delete_groups(&[group], options).await)?;
+    for result in gone {
+        result.map_err(|(group, code)| anyhow::anyhow!("deleting {group}: {code}"))?;
+    }
+    Ok(())
+}
+
 /// Makes a topic have `partitions` partitions in all.
 pub fn grow(bootstrap: &str, name: &str, partitions: usize) -> anyhow::Result<()> {
     let more = NewPartitions::new(name, partitions);

@@ -132,6 +132,7 @@ impl Asker {
     fn ask(&self, partitions: &[TopicPartition]) -> KafkaResult<Answer> {
         let mut answer = Answer::default();
         let (known, unknown) = self.watermarks(partitions)?;
+        self.ask_anew(&unknown)?;
         answer.unknown = unknown;
         if known.is_empty() {
             return Ok(answer);
@@ -180,6 +181,14 @@ impl Asker {
             }
         }
         Ok((known, unknown))
+    }
+
+    /// The client calls a partition unknown that had no leader when it last asked, and does not ask again by itself for
+    /// minutes (`rd_kafka_topic_partition_list_get_leaders` in `rdkafka_partition.c`). Asking for its topic brings the
+    /// client's memory up to date, for the next try.
+    fn ask_anew(&self, unknown: &[TopicPartition]) -> KafkaResult<()> {
+        let topics: HashSet<&Topic> = unknown.iter().map(|at| &at.topic).collect();
+        topics.into_iter().try_for_each(|topic| self.partitions_of(topic).map(|_| ()))
     }
 
     /// One edge of each log. librdkafka sends the logical offsets as they are (`rd_kafka_offsets_for_times`).

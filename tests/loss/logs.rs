@@ -1,0 +1,184 @@
+//! Logs that are other ones than before, or only look so: topics made anew, offsets that expired, holes in offsets.
+
+use std::time::Duration;
+
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+
+use crate::support::scene::{Ground, PATIENCE, Scene};
+use crate::support::sidecar::Metrics;
+use crate::support::{Record, topics};
+use crate::told::{QUICK, await_all, incidents, lost, said, stop, whole, with};
+
+/// Records without an ID: theirs is made from where they stand.
+fn plain(topic: &str, name: &str, count: usize) -> Vec<Record> {
+    (0..count).map(|number| Record::new(topic, format!("{name} {number}")).partition(0)).collect()
+}
+
+fn remake(scene: &Scene) {
+    topics::delete(&scene.bootstrap, &scene.topic).expect("deleted");
+    topics::await_gone(&scene.bootstrap, &scene.topic, PATIENCE).expect("gone");
+    topics::create(&scene.bootstrap, &scene.topic, 1, 1, &[]).expect("made anew");
+}
+
+fn nothing_lost(metrics: &Metrics) -> bool {
+    ["sequence", "retention", "truncation"].iter().all(|cause| lost(metrics, cause) == 0)
+}
+
+/// A topic that is made anew while nothing runs, with so many records in it.
+fn made_anew(name: &str, records: usize, counted: u64) {
+    let Some(scene) = Scene::new(Ground::Real, name, 1) else { return };
+    let first = scene.sidecar(&QUICK);
+    scene.produce(&plain(&scene.topic, "old", 50));
+    await_all(&scene, 50);
+    stop(&first);
+    remake(&scene);
+    scene.produce(&plain(&scene.topic, "new", records));
+    let second = scene.sidecar(&QUICK);
+    await_all(&scene, 50 + records);
+    let metrics = second.metrics().expect("a scrape");
+    assert_eq!((lost(&metrics, "truncation"), lost(&metrics, "retention")), (counted, 0));
+    let told = incidents(&second);
+    assert!(matches!(&told[..], [(cause, _)] if cause == "truncation"), "{told:?}");
+    let doubt = whole(metrics.sum("kafka_once_possible_repeats_total", &[]));
+    assert_eq!(doubt, 0, "its records are new ones, and that is known");
+    stop(&second);
+}
+
+#[test]
+fn a_topic_made_anew_with_fewer_records_is_read_from_its_beginning_and_told() {
+    made_anew("anew-fewer", 20, 30);
+}
+
+#[test]
+fn a_topic_made_anew_with_more_records_is_read_from_its_beginning_and_told() {
+    made_anew("anew-more", 80, 0);
+}
+
+#[test]
+fn a_topic_made_anew_under_a_running_sidecar_is_read_from_its_beginning_and_told() {
+    let Some(scene) = Scene::new(Ground::Real, "anew-running", 1) else { return };
+    let sidecar = scene.sidecar(&with(&[("ONCE_KAFKA_PROPERTY_TOPIC_METADATA_REFRESH_INTERVAL_MS", "1000")]));
+    scene.produce(&plain(&scene.topic, "old", 50));
+    await_all(&scene, 50);
+    remake(&scene);
+    scene.produce(&plain(&scene.topic, "new", 20));
+    scene.await_applied(70);
+    sidecar.await_metrics(PATIENCE, |_| !incidents(&sidecar).is_empty()).expect("it is told");
+    let told = incidents(&sidecar);
+    assert!(told.iter().all(|(cause, _)| cause == "truncation"), "{told:?}");
+    scene.await_committed();
+    stop(&sidecar);
+}
+
+#[test]
+fn a_group_whose_offsets_are_gone_goes_on_behind_its_last_settled_record() {
+    let Some(scene) = Scene::new(Ground::Real, "offsets-gone", 1) else { return };
+    // Even where new groups start at the end: this one is none.
+    let latest = with(&[("ONCE_START", "latest")]);
+    let first = scene.sidecar(&QUICK);
+    scene.produce(&plain(&scene.topic, "early", 50));
+    await_all(&scene, 50);
+    stop(&first);
+    topics::delete_group(&scene.bootstrap, &scene.group).expect("deleted");
+    scene.produce(&plain(&scene.topic, "late", 10));
+    let second = scene.sidecar(&latest);
+    await_all(&scene, 60);
+    let metrics = second.metrics().expect("a scrape");
+    assert_eq!(whole(metrics.sum("kafka_once_records_received_total", &[])), 10, "what was settled is not read again");
+    assert!(nothing_lost(&metrics), "{metrics:?}");
+    assert_eq!(said(&[&second], "the group's offset is gone").len(), 1);
+    stop(&second);
+}
+
+#[test]
+fn a_log_that_ends_below_the_committed_offset_is_told_and_read_from_its_beginning() {
+    let Some(scene) = Scene::new(Ground::Real, "truncated", 1) else { return };
+    let first = scene.sidecar(&QUICK);
+    scene.produce(&plain(&scene.topic, "early", 50));
+    await_all(&scene, 50);
+    stop(&first);
+    let mut committed = topics::committed(&scene.bootstrap, &scene.group, &scene.topic).expect("commits")[&0].clone();
+    committed.next = 1_000;
+    topics::commit(&scene.bootstrap, &scene.group, &scene.topic, 0, &committed).expect("committed");
+    let second = scene.sidecar(&QUICK);
+    scene.produce(&plain(&scene.topic, "late", 5));
+    await_all(&scene, 55);
+    let metrics = second.metrics().expect("a scrape");
+    assert!((945..=950).contains(&lost(&metrics, "truncation")), "above the end as it was then: {metrics:?}");
+    let unmarked = scene.ledger.with(|records| {
+        let again = records.requests.iter().filter(|request| !request.in_doubt()).count();
+        again - records.effects.len()
+    });
+    assert_eq!(unmarked, 0, "what may have been handled before says so");
+    stop(&second);
+}
+
+#[test]
+fn holes_in_offsets_by_aborted_transactions_and_markers_are_no_loss() {
+    let Some(scene) = Scene::new(Ground::Real, "aborted", 1) else { return };
+    let sidecar = scene.sidecar(&QUICK);
+    let mut config = topics::client(&scene.bootstrap);
+    let producer: BaseProducer = config.set("transactional.id", &scene.topic).create().expect("a producer");
+    producer.init_transactions(PATIENCE).expect("transactions");
+    let mut number = 0;
+    for commits in [true, false, true, false, true] {
+        producer.begin_transaction().expect("begun");
+        for _ in 0..10 {
+            let value = format!("{number} {commits}");
+            let record: BaseRecord<'_, (), str> = BaseRecord::to(&scene.topic).partition(0).payload(&value);
+            let headers = rdkafka::message::OwnedHeaders::new();
+            let sequence = number.to_string();
+            let header = |key, value| rdkafka::message::Header { key, value: Some(value) };
+            let headers = headers.insert(header("producer-id", "a")).insert(header("sequence", sequence.as_str()));
+            producer.send(record.headers(headers)).map_err(|(error, _)| error).expect("sent");
+            number += usize::from(commits);
+        }
+        let ended = if commits { producer.commit_transaction(PATIENCE) } else { producer.abort_transaction(PATIENCE) };
+        ended.expect("ended");
+    }
+    await_all(&scene, 30);
+    let metrics = sidecar.metrics().expect("a scrape");
+    assert!(nothing_lost(&metrics), "{metrics:?}");
+    assert_eq!(crate::told::gaps(&sidecar), []);
+    stop(&sidecar);
+}
+
+#[test]
+fn holes_in_offsets_by_compaction_are_no_loss() {
+    let Some(scene) = Scene::new(Ground::Real, "unused", 1) else { return };
+    let topic = format!("{}-compacted", scene.topic);
+    let compaction = [
+        ("cleanup.policy", "compact"),
+        ("min.cleanable.dirty.ratio", "0.01"),
+        ("segment.ms", "50"),
+        ("max.compaction.lag.ms", "100"),
+    ];
+    topics::create(&scene.bootstrap, &topic, 1, 1, &compaction).expect("a topic");
+    let keyed =
+        |number: usize| Record::new(&topic, format!("{number}")).partition(0).key(format!("key {}", number % 5));
+    scene.produce_to(&topic, (0..200).map(keyed).collect());
+    // A segment is closed by the next record after its time; the cleaner comes by itself.
+    let end = std::time::Instant::now() + PATIENCE;
+    let left = loop {
+        scene.produce_to(&topic, vec![keyed(200)]);
+        let left = topics::read_all(&scene.bootstrap, &topic).expect("records");
+        let offsets: Vec<i64> = left.iter().map(|record| record.offset).collect();
+        if offsets.windows(2).any(|pair| pair[1] - pair[0] > 10) {
+            break left.len();
+        }
+        assert!(std::time::Instant::now() < end, "never compacted");
+        std::thread::sleep(Duration::from_millis(200)); // paces the looks
+    };
+    let sidecar = scene.sidecar(&with(&[("ONCE_KAFKA_TOPICS", topic.clone().leak())]));
+    scene.ledger.await_applied(left.min(5), PATIENCE);
+    let caught_up = |metrics: &Metrics| {
+        let received = metrics.sum("kafka_once_records_received_total", &[]);
+        received > 0.5
+            && metrics.sum("kafka_once_open_records", &[]) < 0.5
+            && metrics.sum("kafka_once_partition_lag", &[]) < 0.5
+    };
+    let metrics = sidecar.await_metrics(PATIENCE, caught_up).expect("read to its end");
+    assert!(nothing_lost(&metrics), "{metrics:?}");
+    assert_eq!(incidents(&sidecar), []);
+    stop(&sidecar);
+}
