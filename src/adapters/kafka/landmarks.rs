@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message;
@@ -47,7 +46,7 @@ impl Looks {
         let (sender, config, alive) = (self.answers.0.clone(), Arc::clone(config), Arc::downgrade(&self.alive));
         std::thread::Builder::new().name("kafka-look".into()).spawn(move || {
             while alive.strong_count() > 0 {
-                match standing(&config.watermark_reader(), &at, landmark) {
+                match standing(&config, &at, landmark) {
                     Ok(standing) => {
                         let _ = sender.send((at, standing)); // nobody asks any more
                         return;
@@ -68,9 +67,11 @@ impl Looks {
     }
 }
 
-/// Whether the record stands where it stood. `reader` sees records of every transaction.
-pub(super) fn standing(reader: &ClientConfig, at: &TopicPartition, landmark: Landmark) -> KafkaResult<Standing> {
-    let mut reader = reader.clone();
+/// Whether the record stands where it stood.
+pub(super) fn standing(config: &KafkaConfig, at: &TopicPartition, landmark: Landmark) -> KafkaResult<Standing> {
+    let mut reader = config.watermark_reader();
+    // The client wants a group's name of everybody who reads; it neither joins nor commits.
+    reader.set("group.id", &config.group).set("enable.auto.commit", "false");
     // One small batch is enough.
     reader.set("enable.partition.eof", "true").set("fetch.message.max.bytes", "1024").set("fetch.wait.max.ms", "10");
     let reader: BaseConsumer = reader.create()?;

@@ -239,7 +239,7 @@ impl Asker {
 
     fn is_another(&self, at: &TopicPartition) -> KafkaResult<bool> {
         let Some(landmark) = self.landmarks.get(at) else { return Ok(false) };
-        Ok(standing(&self.config.watermark_reader(), at, *landmark)? == Standing::Other)
+        Ok(standing(&self.config, at, *landmark)? == Standing::Other)
     }
 
     /// The end of a log with open transactions: a group taken over from a reader of uncommitted records may have
