@@ -191,6 +191,16 @@ pub enum GapState {
     Lost,
 }
 
+impl GapState {
+    /// The word that stands on the page.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Suspected => "suspected",
+            Self::Lost => "lost",
+        }
+    }
+}
+
 /// The latest pages. The pipeline puts them up, the admin server reads them; neither waits for the other's work:
 /// the locks are held for a change of pointers only.
 #[derive(Debug, Default)]

@@ -40,6 +40,11 @@ fn assert_promise_kept(arguments: &[&str], aborted_by: &str) -> Value {
     assert!(number("/possible_repeats/sent") >= number("/possible_repeats/absorbed"), "{report:#}");
     assert!(number("/possible_repeats/absorbed") > 0 && number("/aborted/unanswered") > 0, "{report:#}");
     assert_eq!(report["aborted"]["by"], aborted_by, "{report:#}");
+    for counted in ["ranges", "messages"] {
+        let planted = number(&format!("/planted_gaps/{counted}"));
+        assert!(planted > 0 && number(&format!("/named_gaps/{counted}")) == planted, "{report:#}");
+    }
+    assert!(number("/planted_late") > 0 && number("/recovered") >= number("/planted_late"), "{report:#}");
     report
 }
 
@@ -63,10 +68,22 @@ fn the_table_is_for_people_and_ends_with_the_verdict() {
     let demo = demo(&[]);
     assert_eq!(demo.wait_exit(PATIENCE), Some(0), "{}", said(&demo));
     let said = said(&demo);
-    for words in ["planted duplicates", "more than once", "possible repeats sent", "offsets committed"] {
+    for words in [
+        "planted duplicates",
+        "planted gaps",
+        "gaps named as lost",
+        "more than once",
+        "possible repeats sent",
+        "offsets committed",
+    ] {
         assert!(said.contains(words), "{words}: {said}");
     }
-    assert!(said.lines().last().is_some_and(|line| line.starts_with("Every effect happened exactly once.")), "{said}");
+    assert!(
+        said.lines().last().is_some_and(
+            |line| line.starts_with("Every effect happened exactly once, and every planted loss was named.")
+        ),
+        "{said}"
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::child::Child;
+use super::planting::Gap;
 use super::scrape::{self, Counters};
 use crate::sidecar::{Sidecar, Stop};
 use crate::telemetry::Metrics;
@@ -39,6 +40,14 @@ impl Member {
     /// One that is a process of its own.
     pub(super) fn child(name: &'static str, child: Child) -> Self {
         Self { name, body: Body::Child(child) }
+    }
+
+    /// The gaps that it names as lost.
+    pub(super) fn lost_gaps(&self) -> anyhow::Result<Vec<Gap>> {
+        scrape::lost_gaps(match &self.body {
+            Body::Inside { sidecar, .. } => sidecar.admin_addr(),
+            Body::Child(child) => child.admin(),
+        })
     }
 
     /// Its metrics, as operators see them.

@@ -7,7 +7,7 @@ use anyhow::{anyhow, bail};
 
 use super::app::App;
 use super::crew::Member;
-use super::planting::{PARTITIONS, Plan};
+use super::planting::{Gap, PARTITIONS, Plan};
 use super::progress::Progress;
 use super::report::{Abortion, Findings, Report};
 use super::scrape::{self, Counters};
@@ -27,11 +27,12 @@ const LOOK: Duration = Duration::from_millis(20);
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Bounds of the acts, far above what each takes: both sidecars have partitions; one has half of its effects;
-/// everything is applied; everything is committed.
+/// everything is applied; everything is committed; every loss is named.
 const PLACES: Duration = Duration::from_secs(45);
 const HALF: Duration = Duration::from_secs(60);
 const ALL: Duration = Duration::from_secs(120);
 const COMMITTED: Duration = Duration::from_secs(30);
+const NAMED: Duration = Duration::from_secs(30);
 
 /// What every act needs.
 struct Stage<'a> {
@@ -53,6 +54,7 @@ pub(super) fn play(world: &World, logs: bool) -> anyhow::Result<Report> {
     let aborted = stage.abort_half_way(doomed_share / 2)?;
     stage.await_all(&plan)?;
     let committed = stage.await_commits(&ends)?;
+    let named = stage.await_gaps(&plan)?;
     let (survivors, failures) = stage.end()?;
     let books = app.books().clone();
     let findings = Findings {
@@ -63,6 +65,7 @@ pub(super) fn play(world: &World, logs: bool) -> anyhow::Result<Report> {
         survivors,
         aborted,
         committed,
+        named,
         failures,
         took: began.elapsed(),
     };
@@ -114,6 +117,18 @@ impl Stage<'_> {
         self.progress.phase("the last duplicates and commits");
         let watcher = self.world.topic.watcher()?;
         self.until(COMMITTED, |_| committed_to(&watcher, ends))
+    }
+
+    /// Waits until what never arrived is named as lost; whoever took a partition over knows what was missing before.
+    fn await_gaps(&mut self, plan: &Plan) -> anyhow::Result<Vec<Gap>> {
+        self.progress.phase("missing numbers become losses");
+        let mut named = Vec::new();
+        self.until(NAMED, |stage| {
+            named = stage.crew.iter().map(Member::lost_gaps).collect::<anyhow::Result<Vec<_>>>()?.concat();
+            named.sort();
+            Ok(named == plan.gaps)
+        })?;
+        Ok(named)
     }
 
     /// Takes the last counters and drains what still runs.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::app::Books;
-use super::planting::{Plan, Planted};
+use super::planting::{Gap, Plan, Planted};
 use super::scrape::{Counters, Duplicates};
 
 /// How many broken messages are named.
@@ -23,6 +23,8 @@ pub(super) struct Findings<'a> {
     pub aborted: Abortion,
     /// Whether the committed offsets are the ends of the partitions.
     pub committed: bool,
+    /// The gaps that are named as lost, in order.
+    pub named: Vec<Gap>,
     /// What went wrong when the sidecars were stopped.
     pub failures: Vec<String>,
     pub took: Duration,
@@ -55,12 +57,30 @@ pub(super) struct Report {
     pub failed_attempts: u64,
     pub detected_duplicates: Duplicates,
     pub possible_repeats: Repeats,
+    pub planted_gaps: Gaps,
+    pub named_gaps: Gaps,
+    /// Messages that were sent later than their number says, and those that were found so.
+    pub planted_late: usize,
+    pub recovered: u64,
     pub aborted: Abortion,
     pub committed_to_the_end: bool,
     pub books_balance: bool,
     pub seconds: f64,
     /// Broken promises, in words. Empty: exit code 0.
     pub broken: Vec<String>,
+}
+
+/// Ranges of numbers, and how many messages they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Gaps {
+    pub ranges: usize,
+    pub messages: u64,
+}
+
+impl Gaps {
+    fn of(gaps: &[Gap]) -> Self {
+        Self { ranges: gaps.len(), messages: gaps.iter().map(|gap| gap.last - gap.first + 1).sum() }
+    }
 }
 
 /// Messages by how often their effect happened.
@@ -98,6 +118,8 @@ impl Report {
         demand(order_per_key_kept, "effects of one key came out of order");
         demand(found.committed, "not everything is committed");
         demand(books_balance, "the sidecars' books do not balance");
+        demand(found.named == found.plan.gaps, "the losses that were named are not those that were planted");
+        demand(all.recovered >= found.plan.late as u64, "messages that came late were not recognised");
         demand(found.books.malformed == 0, "requests lacked headers of the contract");
         demand(all.dead_lettered == 0, "records were dead-lettered");
         broken.extend(found.failures.iter().cloned());
@@ -111,6 +133,10 @@ impl Report {
             failed_attempts: found.books.failed,
             detected_duplicates: all.duplicates,
             possible_repeats: Repeats { sent: all.possible_repeats, absorbed: found.books.absorbed },
+            planted_gaps: Gaps::of(&found.plan.gaps),
+            named_gaps: Gaps::of(&found.named),
+            planted_late: found.plan.late,
+            recovered: all.recovered,
             aborted: found.aborted.clone(),
             committed_to_the_end: found.committed,
             books_balance,
@@ -169,13 +195,13 @@ mod tests {
     use super::*;
 
     fn message(id: &str) -> Message {
-        Message { partition: 0, key: String::new(), id: id.to_owned(), value: String::new() }
+        Message { partition: 0, key: String::new(), id: id.to_owned(), value: String::new(), number: None }
     }
 
     /// The words of what is broken when these first requests reached the app, each applied without looking.
     fn broken(applied: &[&str], change: impl FnOnce(&mut Findings)) -> String {
         let planted = Planted { adjacent: 1, ..Planted::default() };
-        let plan = Plan { messages: ["a", "b", "b"].map(message).to_vec(), planted };
+        let plan = Plan { messages: ["a", "b", "b"].map(message).to_vec(), planted, gaps: Vec::new(), late: 0 };
         let deliveries: Vec<_> = applied.iter().map(|id| delivered(id, true)).collect();
         let books = Books::after(&deliveries);
         let duplicates = Duplicates { producer: 1, ..Duplicates::default() };
@@ -189,6 +215,7 @@ mod tests {
             survivors: vec![counters],
             aborted: Abortion { by: "aborted", unanswered: 1, counters: aborted, counters_are_last: true },
             committed: true,
+            named: Vec::new(),
             failures: Vec::new(),
             took: Duration::from_secs(1),
         };
@@ -220,7 +247,11 @@ mod tests {
         let open = Counters { received: 3, delivered: 2, open: 1, ..Counters::default() };
         let uneven = Counters { received: 5, delivered: 3, ..Counters::default() };
         let too_few = Counters { received: 2, delivered: 2, ..Counters::default() };
-        let table: [(Change, Counters, &str); 6] = [
+        let invented = |found: &mut Findings, _| {
+            found.named.push(Gap { producer: "p".to_owned(), first: 1, last: 1 });
+        };
+        let table: [(Change, Counters, &str); 7] = [
+            (invented, open, "not those that were planted"),
             (|found, _| found.committed = false, open, "not everything is committed"),
             (|found, _| found.failures.push("it crashed".to_owned()), open, "it crashed"),
             (|found, counters| found.survivors[0] = counters, open, "books do not balance"),

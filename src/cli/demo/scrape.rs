@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde::Serialize;
 
+use super::planting::Gap;
 use crate::telemetry::catalog::{self, Family};
+use crate::telemetry::status::GapState;
 
 /// Bound of each wait for the admin port, which is in this machine.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -24,6 +26,7 @@ pub(super) struct Counters {
     pub open: u64,
     pub possible_repeats: u64,
     pub retries: u64,
+    pub recovered: u64,
     /// Partitions that it has now.
     pub partitions: u64,
     /// Requests that wait for their answer now.
@@ -64,6 +67,7 @@ impl Counters {
             open: sum(&catalog::OPEN, ""),
             possible_repeats: sum(&catalog::POSSIBLE_REPEATS, ""),
             retries: sum(&catalog::RETRIES, ""),
+            recovered: sum(&catalog::RECOVERED, ""),
             partitions: samples(page, &catalog::LAG.full_name()).count() as u64,
             in_flight: sum(&catalog::IN_FLIGHT, ""),
         }
@@ -92,6 +96,7 @@ impl AddAssign for Counters {
         self.open += other.open;
         self.possible_repeats += other.possible_repeats;
         self.retries += other.retries;
+        self.recovered += other.recovered;
         self.partitions += other.partitions;
         self.in_flight += other.in_flight;
     }
@@ -100,6 +105,20 @@ impl AddAssign for Counters {
 /// The page of a sidecar in another process.
 pub(super) fn fetch(admin: SocketAddr) -> anyhow::Result<String> {
     get(admin, "/metrics")
+}
+
+/// The gaps that a sidecar names as lost, in order.
+pub(super) fn lost_gaps(admin: SocketAddr) -> anyhow::Result<Vec<Gap>> {
+    let page: serde_json::Value = serde_json::from_str(&get(admin, "/gaps")?)?;
+    let listed = page["gaps"].as_array().context("no gaps on /gaps")?;
+    let lost = listed.iter().filter(|gap| gap["state"] == GapState::Lost.as_str()).map(|gap| {
+        let number = |field: &str| gap[field].as_u64().context("no number on /gaps");
+        let producer = gap["producer"].as_str().context("no producer on /gaps")?.to_owned();
+        Ok(Gap { producer, first: number("first")?, last: number("last")? })
+    });
+    let mut lost = lost.collect::<anyhow::Result<Vec<Gap>>>()?;
+    lost.sort();
+    Ok(lost)
 }
 
 /// Which neighbours do not answer.

@@ -27,6 +27,14 @@ fn sent(page: &mut String, report: &Report) {
     let where_planted =
         format!("{} adjacent, {} later, {} in another partition", planted.adjacent, planted.later, planted.elsewhere);
     row(page, "planted duplicates", planted.sum(), &where_planted);
+    let gaps = report.planted_gaps;
+    row(
+        page,
+        "planted gaps",
+        gaps.ranges,
+        &format!("{} numbers of the producers' sequences never sent", gaps.messages),
+    );
+    row(page, "planted late fills", report.planted_late, "sent behind later numbers");
 }
 
 fn applied(page: &mut String, report: &Report) {
@@ -52,6 +60,14 @@ fn seen(page: &mut String, report: &Report) {
     if !aborted.counters_are_last {
         let _ = writeln!(page, "  (counters of the killed one are as of just before)");
     }
+    let gaps = report.named_gaps;
+    row(
+        page,
+        "gaps named as lost",
+        gaps.ranges,
+        &format!("{} messages, each range by producer and numbers", gaps.messages),
+    );
+    row(page, "late fills recovered", report.recovered, "missing for a while, not lost");
     row(page, "offsets committed", if report.committed_to_the_end { "all" } else { "NOT ALL" }, "");
     row(page, "books", if report.books_balance { "balance" } else { "DIFFER" }, "");
 }
@@ -61,7 +77,11 @@ fn verdict(page: &mut String, report: &Report) {
     for broken in &report.broken {
         let _ = writeln!(page, "BROKEN: {broken}");
     }
-    let words = if report.all_kept() { "Every effect happened exactly once." } else { "A promise was broken." };
+    let words = if report.all_kept() {
+        "Every effect happened exactly once, and every planted loss was named."
+    } else {
+        "A promise was broken."
+    };
     let _ = writeln!(page, "{words} ({:.1} s)", report.seconds);
 }
 

@@ -13,7 +13,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext, Message as _, Offset, TopicPartitionList};
 
-use super::planting::{Message, PARTITIONS};
+use super::planting::{self, Message, PARTITIONS};
 
 /// Bound of one answer of the brokers.
 const ANSWER: Duration = Duration::from_secs(15);
@@ -110,11 +110,17 @@ impl DemoTopic {
         let producer: BaseProducer<Deliveries> = config.create_with_context(Deliveries::default())?;
         for message in messages {
             let id = Header { key: "message-id", value: Some(&message.id) };
+            let mut headers = OwnedHeaders::new_with_capacity(3).insert(id);
+            if let Some(number) = message.number {
+                let (producer, number) = (planting::producer(message.partition), number.to_string());
+                headers = headers.insert(Header { key: "producer-id", value: Some(&producer) });
+                headers = headers.insert(Header { key: "sequence", value: Some(&number) });
+            }
             let record = BaseRecord::to(&self.name)
                 .partition(message.partition)
                 .key(&message.key)
                 .payload(&message.value)
-                .headers(OwnedHeaders::new_with_capacity(1).insert(id));
+                .headers(headers);
             producer.send(record).map_err(|(error, _)| error)?;
             producer.poll(Duration::ZERO);
         }

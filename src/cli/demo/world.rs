@@ -22,11 +22,12 @@ use crate::sidecar::{self, Failure, Sidecar};
 const NAMESPACE: &str = "kafka-once-demo";
 
 /// The rest of what each sidecar is told. Short times: the demo waits for a lease to end, and for the group to notice.
-const SETTINGS: [(&str, &str); 7] = [
+const SETTINGS: [(&str, &str); 8] = [
     ("ONCE_APP_TIMEOUT", "2s"),
     ("ONCE_LEASE", "3s"),
     ("ONCE_DEDUP_WINDOW", "10m"),
     ("ONCE_DRAIN_TIMEOUT", "10s"),
+    ("ONCE_GAP_GRACE", "2s"),
     ("ONCE_ADMIN_ADDR", "127.0.0.1:0"),
     ("ONCE_DEDUP_NAMESPACE", NAMESPACE),
     ("ONCE_KAFKA_PROPERTY_HEARTBEAT_INTERVAL_MS", "1000"),
