@@ -33,7 +33,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 pub use clock::Clock;
-pub use identify::{Fits, Identifier, digest, id_hash};
+pub use identify::{Fits, Identifier, digest, id_hash, json_at};
 
 use crate::domain::history::OnHistoryLoss;
 use crate::domain::lanes::{Lanes, Ordering};

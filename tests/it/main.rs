@@ -3,6 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod audit;
+mod audit_edges;
 mod bad_settings;
 mod components;
 mod contract;

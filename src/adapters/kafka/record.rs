@@ -10,16 +10,41 @@ pub(super) const BAD_HEADER_NAME: &str = "a header name is not utf-8";
 
 type Header<'a> = (&'a [u8], Option<&'a [u8]>);
 
+/// What somebody wants to know of a record; the rest is not copied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Headers of these names.
+    pub headers: Vec<String>,
+    /// The key.
+    pub key: bool,
+    /// The value.
+    pub value: bool,
+}
+
 /// Copies a message. `topic` is the shared name of the topic it was read from.
 pub(super) fn to_record(topic: Topic, message: &BorrowedMessage<'_>) -> Record {
-    let position = Position {
+    let (headers, complete) = message.headers().map_or((Vec::new(), true), read_headers);
+    let record = Record::new(topic, position(message), message.key(), message.payload(), &headers);
+    if complete { record } else { record.with_unreadable(BAD_HEADER_NAME) }
+}
+
+/// Copies what is wanted of a message. A header whose name is not UTF-8 is none that anybody can want.
+pub(super) fn to_record_of(topic: Topic, message: &BorrowedMessage<'_>, wanted: &Wanted) -> Record {
+    let mut headers = match message.headers() {
+        Some(found) if !wanted.headers.is_empty() => read_headers(found).0,
+        _ => Vec::new(),
+    };
+    headers.retain(|(name, _)| wanted.headers.iter().any(|wanted| wanted.as_bytes() == *name));
+    let (key, value) = (message.key().filter(|_| wanted.key), message.payload().filter(|_| wanted.value));
+    Record::new(topic, position(message), key, value, &headers)
+}
+
+fn position(message: &BorrowedMessage<'_>) -> Position {
+    Position {
         partition: message.partition(),
         offset: Offset(message.offset()),
         timestamp: message.timestamp().to_millis().unwrap_or(-1),
-    };
-    let (headers, complete) = message.headers().map_or((Vec::new(), true), read_headers);
-    let record = Record::new(topic, position, message.key(), message.payload(), &headers);
-    if complete { record } else { record.with_unreadable(BAD_HEADER_NAME) }
+    }
 }
 
 /// The headers that can be read, and whether these are all.
