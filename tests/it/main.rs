@@ -5,6 +5,7 @@ mod support;
 
 mod audit;
 mod audit_edges;
+mod audit_speed;
 mod bad_settings;
 mod components;
 mod contract;
