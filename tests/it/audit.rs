@@ -16,9 +16,8 @@ pub fn run(kafka: &Kafka, topic: &str, arguments: &[&str], settings: &[(&str, &s
 /// Runs `kafka-once audit`; its exit code and what it said.
 pub fn start(brokers: &str, arguments: &[&str], settings: &[(&str, &str)]) -> (i32, String) {
     let start = Start::new(env!("CARGO_BIN_EXE_kafka-once")).arg("audit").args(arguments).clear_env();
-    let start = settings.iter().fold(start.env("ONCE_KAFKA_BROKERS", brokers), |start, (name, value)| {
-        start.env(name, value)
-    });
+    let start =
+        settings.iter().fold(start.env("ONCE_KAFKA_BROKERS", brokers), |start, (name, value)| start.env(name, value));
     let audit = start.spawn().expect("the audit starts");
     let code = audit.wait_exit(PATIENCE).expect("it ends");
     (code, audit.log().all())
@@ -40,7 +39,11 @@ pub fn topic(kafka: &Kafka, name: &str, partitions: i32, configs: &[(&str, &str)
 /// A record of a producer, with an ID that nobody else has.
 pub fn numbered(topic: &str, partition: i32, producer: &str, number: u64) -> Record {
     let id = format!("{producer}-{partition}-{number}");
-    Record::new(topic, "{}").partition(partition).id(id).header("producer-id", producer).header("sequence", number.to_string())
+    Record::new(topic, "{}")
+        .partition(partition)
+        .id(id)
+        .header("producer-id", producer)
+        .header("sequence", number.to_string())
 }
 
 pub fn send(kafka: &Kafka, records: impl IntoIterator<Item = Record>) {
@@ -52,7 +55,8 @@ type Gap<'a> = (i64, &'a str, u64, u64, i64, i64);
 
 fn gaps(report: &Value) -> Vec<Gap<'_>> {
     let gaps = report["gaps"].as_array().expect("gaps").iter();
-    let (offset, number) = (|value: &Value| value.as_i64().expect("an offset"), |value: &Value| value.as_u64().expect("a number"));
+    let (offset, number) =
+        (|value: &Value| value.as_i64().expect("an offset"), |value: &Value| value.as_u64().expect("a number"));
     gaps.map(|gap| {
         let (first, last) = (number(&gap["first"]), number(&gap["last"]));
         assert_eq!(number(&gap["missing"]), last - first + 1, "{gap}");
@@ -73,27 +77,31 @@ fn everything_that_was_planted_is_named_exactly_and_nothing_else_is() {
     let Some(kafka) = support::kafka() else { return };
     let topic = topic(kafka, "planted", 4, &[]);
     let at = |partition: i32, producer: &'static str, numbers: &[u64]| {
-        let numbers: Vec<Record> = numbers.iter().map(|number| numbered(&topic, partition, producer, *number)).collect();
+        let numbers: Vec<Record> =
+            numbers.iter().map(|number| numbered(&topic, partition, producer, *number)).collect();
         numbers
     };
     let bare = || Record::new(&topic, "{}").partition(2);
     let lacking = vec![
-        bare(),                                                                                   // neither ID nor number
-        bare().id("x").header("producer-id", "c").header("sequence", "one"),                      // no number
-        bare().id("y").header("sequence", "1"),                                                   // nobody's
+        bare(),                                                                                    // neither ID nor number
+        bare().id("x").header("producer-id", "c").header("sequence", "one"),                       // no number
+        bare().id("y").header("sequence", "1"),                                                    // nobody's
         bare().id("z").header("producer-id", "c").header("sequence", "1").header("sequence", "2"), // two
-        bare().id("v").id("w").header("producer-id", "c").header("sequence", "0"),                // ambiguous ID
+        bare().id("v").id("w").header("producer-id", "c").header("sequence", "0"),                 // ambiguous ID
     ];
     let records = [
-        at(0, "a", &[0, 1, 3, 4]),          // one is missing
-        at(0, "b", &[1, 1_002, 1_003]),     // a thousand
-        at(1, "a", &[0, 2, 1, 3]),          // late: nothing is missing
-        at(1, "mid-life", &[70, 71, 73]),   // one, and none before 70
+        at(0, "a", &[0, 1, 3, 4]),        // one is missing
+        at(0, "b", &[1, 1_002, 1_003]),   // a thousand
+        at(1, "a", &[0, 2, 1, 3]),        // late: nothing is missing
+        at(1, "mid-life", &[70, 71, 73]), // one, and none before 70
         at(1, "restarted", &[1, 2, 3]),
-        at(1, "restarted", &[1, 2, 3]).into_iter().map(|mut record| {
-            record.headers[0].1 = None; // other messages than before
-            record
-        }).collect(),
+        at(1, "restarted", &[1, 2, 3])
+            .into_iter()
+            .map(|mut record| {
+                record.headers[0].1 = None; // other messages than before
+                record
+            })
+            .collect(),
         lacking,
         at(2, "a", &[0, 1]),
         at(2, "a", &[1]), // sent twice
@@ -125,7 +133,8 @@ fn everything_that_was_planted_is_named_exactly_and_nothing_else_is() {
     assert_numbers(&report["partitions"][1], &[("records", 13), ("missing", 1), ("out_of_order", 1), ("restarts", 1)]);
     assert_numbers(&report["partitions"][3], &[("records", 0), ("start", 0), ("end", 0)]);
     assert_eq!(report["duplicates"], json!([{ "partition": 2, "offset": 7, "id": "a-2-1" }]));
-    let producers: Vec<_> = report["producers"].as_array().expect("producers").iter().map(|one| &one["producer"]).collect();
+    let producers: Vec<_> =
+        report["producers"].as_array().expect("producers").iter().map(|one| &one["producer"]).collect();
     assert_eq!(producers, ["b", "a", "mid-life", "a", "a", "restarted"]);
     for exact in ["sequences_exact", "duplicates_exact"] {
         assert_eq!(report[exact], json!(true), "{exact}");
@@ -166,7 +175,10 @@ fn with_sequences_off_duplicates_are_found_and_ids_stand_where_the_settings_say(
     let Some(kafka) = support::kafka() else { return };
     let topic = topic(kafka, "off", 2, &[]);
     let record = |partition, body: &str| Record::new(&topic, body).partition(partition).key("k");
-    send(kafka, [record(0, r#"{"id":7,"n":1}"#), record(1, r#"{"id":7,"n":2}"#), record(0, r#"{"n":4}"#), record(0, "no json")]);
+    send(
+        kafka,
+        [record(0, r#"{"id":7,"n":1}"#), record(1, r#"{"id":7,"n":2}"#), record(0, r#"{"n":4}"#), record(0, "no json")],
+    );
 
     let off = [("ONCE_SEQUENCE", "off"), ("ONCE_MESSAGE_ID", "json:/id")];
     let (code, found) = report(kafka, &topic, &[], &off);
@@ -193,7 +205,9 @@ fn since_until_and_partition_cut_out_what_is_read() {
     let first = [(0, 9), (2, 8), (3, 6), (5, 5), (6, 3), (8, 2)].map(|(number, hours)| record(0, number, hours));
     send(kafka, first.into_iter().chain([(0, 9), (3, 8)].map(|(number, hours)| record(1, number, hours))));
 
-    let time = |hours_ago| kafka_once::telemetry::rfc3339(kafka_once::domain::time::UnixMillis(hours(hours_ago).cast_unsigned()));
+    let time = |hours_ago| {
+        kafka_once::telemetry::rfc3339(kafka_once::domain::time::UnixMillis(hours(hours_ago).cast_unsigned()))
+    };
     let (at_6, at_3) = (time(6), time(3));
     let table: [(&[&str], &[Gap<'_>]); 7] = [
         (&[], &[(0, "p", 1, 1, 0, 1), (0, "p", 4, 4, 2, 3), (0, "p", 7, 7, 4, 5), (1, "p", 1, 2, 0, 1)]),
@@ -264,11 +278,16 @@ fn of_200_000_records_exactly_the_200_planted_gaps_are_named() {
 
     let (code, report) = report(kafka, &topic, &[], &[]);
     assert_eq!(code, 1);
-    let named: Vec<_> = gaps(&report).into_iter().map(|(at, producer, first, last, ..)| (at, producer, first, last)).collect();
+    let named: Vec<_> =
+        gaps(&report).into_iter().map(|(at, producer, first, last, ..)| (at, producer, first, last)).collect();
     let missing = |producer: u64| (0..RECORDS).filter(move |number| planted(producer, *number));
-    let expected = missing(0).map(|number| (0, "x", number, number)).chain(missing(1).map(|number| (1, "y", number, number)));
+    let expected =
+        missing(0).map(|number| (0, "x", number, number)).chain(missing(1).map(|number| (1, "y", number, number)));
     assert_eq!(named, expected.collect::<Vec<_>>());
-    assert_numbers(&report["total"], &[("records", 2 * RECORDS - 200), ("missing", 200), ("gaps", 200), ("duplicates", 0)]);
+    assert_numbers(
+        &report["total"],
+        &[("records", 2 * RECORDS - 200), ("missing", 200), ("gaps", 200), ("duplicates", 0)],
+    );
     assert_eq!((&report["gaps_more"], &report["sequences_exact"]), (&json!(0), &json!(true)));
     let seconds = Duration::from_secs_f64(report["seconds"].as_f64().expect("seconds"));
     assert!(!seconds.is_zero() && report["records_per_second"].as_f64().is_some_and(|rate| rate > 0.0));

@@ -144,7 +144,11 @@ fn a_header_name_that_is_not_utf_8_stops_nothing_and_says_nothing() {
         [(b"\xff\xfe", b"x"), (b"message-id", b"p-0-1"), (b"producer-id", b"p"), (b"sequence", b"2")];
     raw::produce(&kafka.bootstrap(), &topic, 0, b"{}", &headers);
     let (code, found) = report(kafka, &topic, &[], &[]);
-    assert_eq!((code, &found["total"]["missing"], &found["total"]["without_id"]), (1, &json!(1), &json!(0)), "{found:#}");
+    assert_eq!(
+        (code, &found["total"]["missing"], &found["total"]["without_id"]),
+        (1, &json!(1), &json!(0)),
+        "{found:#}"
+    );
 }
 
 #[test]

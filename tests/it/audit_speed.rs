@@ -19,7 +19,8 @@ fn a_million_records_of_a_kibibyte_with_100_gaps_of_one_producer() {
     let value = vec![b'x'; 1024];
     let gap = |number: u64, partition: u64| partition == 0 && number % EVERY == EVERY / 2;
     let rest = (RECORDS / PARTITIONS..=RECORDS / PARTITIONS + 100 / PARTITIONS).map(|number| (1, number));
-    let numbers = (0..RECORDS / PARTITIONS).flat_map(|number| (0..PARTITIONS).map(move |partition| (partition, number)));
+    let numbers =
+        (0..RECORDS / PARTITIONS).flat_map(|number| (0..PARTITIONS).map(move |partition| (partition, number)));
     let kept = numbers.filter(|(partition, number)| !gap(*number, *partition));
     let records = kept.chain(rest).map(|(partition, number)| {
         let mut record = numbered(&topic, i32::try_from(partition).expect("few"), &format!("p{partition}"), number);

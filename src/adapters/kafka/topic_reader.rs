@@ -191,7 +191,8 @@ impl Reading {
     }
 
     fn skip_empty(&mut self, see: &mut dyn FnMut(Seen)) {
-        let empty: Vec<i32> = self.spans.iter().filter(|span| span.start >= span.end).map(|span| span.partition).collect();
+        let empty: Vec<i32> =
+            self.spans.iter().filter(|span| span.start >= span.end).map(|span| span.partition).collect();
         for partition in empty {
             self.end(partition, see);
         }
@@ -314,7 +315,9 @@ impl Silent {
         let silent = self.since.get_or_insert_with(Instant::now).elapsed();
         match &self.outage {
             Some(outage) if silent > OUTAGE => Err(FactsError::Away(outage.clone()).into()),
-            None if silent > SILENCE => Err(ReadError::BrokenOff(format!("nothing has come for {} s", SILENCE.as_secs()))),
+            None if silent > SILENCE => {
+                Err(ReadError::BrokenOff(format!("nothing has come for {} s", SILENCE.as_secs())))
+            }
             _ => Ok(()),
         }
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::domain::claim::IdHash;
-use crate::domain::hashed::ByHash;
+use crate::domain::hashed::SetByHash;
 
 /// How many message IDs are remembered unless the command line says otherwise: some 150 MiB.
 pub(super) const MOST_IDS: u64 = 5_000_000;
@@ -26,7 +26,7 @@ pub(super) enum Known {
 /// The IDs seen so far.
 #[derive(Debug)]
 pub(super) struct SeenIds {
-    shards: Vec<Mutex<ByHash<IdHash, ()>>>,
+    shards: Vec<Mutex<SetByHash<IdHash>>>,
     remembered: AtomicU64,
     most: u64,
 }
@@ -40,17 +40,17 @@ impl SeenIds {
 
     /// Takes one in.
     pub(super) fn see(&self, id: IdHash) -> Known {
-        // The map looks at the first bytes: those of one shard must not have them in common.
+        // The set looks at the first bytes: those of one shard must not have them in common.
         let shard = usize::from(id.0[15]) % SHARDS;
         let mut shard = self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner);
-        if shard.contains_key(&id) {
+        if shard.contains(&id) {
             return Known::Seen;
         }
         if self.remembered.fetch_add(1, Ordering::Relaxed) >= self.most {
             self.remembered.fetch_sub(1, Ordering::Relaxed);
             return Known::NoRoom;
         }
-        shard.insert(id, ());
+        shard.insert(id);
         Known::New
     }
 

@@ -44,7 +44,7 @@ pub(super) struct Report {
     /// Whether every duplicate is found: all message IDs were remembered.
     pub duplicates_exact: bool,
     pub total: Numbers,
-    pub partitions: Vec<Partition>,
+    pub partitions: Vec<PartitionLine>,
     pub gaps: Vec<GapLine>,
     /// Gaps that are counted and not listed.
     pub gaps_more: u64,
@@ -66,7 +66,7 @@ pub(super) struct Report {
 
 /// One partition: what of it was read, and what it holds.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Partition {
+pub(super) struct PartitionLine {
     pub partition: i32,
     /// The log's first offset.
     pub log_start: i64,
@@ -156,7 +156,7 @@ impl Report {
         let mut producers: Listed<(i32, Producer)> = Listed::default();
         for (span, found) in read.parts {
             total += found.counts;
-            partitions.push(Partition::new(&span, &found));
+            partitions.push(PartitionLine::new(&span, &found));
             let at = span.partition;
             take(&mut gaps, found.gaps, |gap| GapLine::new(at, &gap));
             take(&mut duplicates, found.duplicates, |duplicate| DuplicateLine::new(at, &duplicate));
@@ -206,7 +206,7 @@ pub(super) fn rate(number: u64, took: Duration) -> f64 {
     number as f64 / took.as_secs_f64().max(1e-6)
 }
 
-impl Partition {
+impl PartitionLine {
     fn new(span: &Span, found: &Found) -> Self {
         let Span { partition, log_start, start, end } = *span;
         let numbers = Numbers::from(found.counts);
@@ -356,7 +356,8 @@ pub(super) mod tests {
         let json = serde_json::to_value(report(true, [&[Some(("p", 0)), Some(("p", 2))], &[]])).expect("json");
         let page = include_str!("../../../docs/loss.md");
         let mut lines = vec![&json, &json["total"], &json["partitions"][0], &json["gaps"][0], &json["producers"][0]];
-        let duplicate = Duplicate { id: crate::domain::identity::WireId::of(&MessageId::Plain([1].into())), offset: Offset(3) };
+        let duplicate =
+            Duplicate { id: crate::domain::identity::WireId::of(&MessageId::Plain([1].into())), offset: Offset(3) };
         let duplicate = serde_json::to_value(DuplicateLine::new(1, &duplicate)).expect("json");
         lines.push(&duplicate);
         for name in lines.iter().flat_map(|line| line.as_object().expect("an object").keys()) {

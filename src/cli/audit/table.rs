@@ -57,7 +57,7 @@ fn gaps(page: &mut String, report: &Report) {
         ("missing", Right),
         ("between offsets", Left),
     ];
-    let rows: Vec<_> = report.gaps.iter().map(|gap| {
+    let rows = report.gaps.iter().map(|gap| {
         let between = format!("{} and {}", gap.before_offset, gap.after_offset);
         let (first, last, missing) = (gap.first.to_string(), gap.last.to_string(), gap.missing.to_string());
         [gap.partition.to_string(), gap.producer.clone(), first, last, missing, between]
@@ -81,12 +81,12 @@ fn producers(page: &mut String, report: &Report) {
         ("repeated", Right),
         ("restarts", Right),
     ];
-    let rows: Vec<_> = report.producers.iter().map(|own| {
+    let rows = report.producers.iter().map(|own| {
         let numbers = [own.records, own.gaps, own.missing, own.out_of_order, own.repeated, own.restarts];
         let [records, gaps, missing, out_of_order, repeated, restarts] = numbers.map(|number| number.to_string());
         [own.partition.to_string(), own.producer.clone(), records, gaps, missing, out_of_order, repeated, restarts]
     });
-    write(page, heads, &rows);
+    write(page, heads, &rows.collect::<Vec<_>>());
     more(page, report.producers_more);
 }
 
@@ -223,9 +223,11 @@ producers with gaps, disorder or restarts
         assert_eq!(page, expected);
     }
 
+    type Row<'a> = (bool, [&'a [Option<(&'a str, u64)>]; 2], &'a str);
+
     #[test]
     fn a_page_says_when_nothing_could_be_found_missing() {
-        let table: [(bool, [&[Option<(&str, u64)>]; 2], &str); 3] = [
+        let table: [Row<'_>; 3] = [
             (false, [&[None], &[]], "sequences are not looked at (ONCE_SEQUENCE=off)"),
             (true, [&[None], &[None]], "no record has a sequence number"),
             (true, [&[Some(("p", 0))], &[]], "Nothing is missing."),

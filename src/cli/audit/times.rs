@@ -21,7 +21,9 @@ impl When {
         match OffsetDateTime::parse(text, &Rfc3339) {
             Ok(time) => {
                 let millis = time.unix_timestamp_nanos() / 1_000_000;
-                u64::try_from(millis).map(|millis| Self::At(UnixMillis(millis))).map_err(|_| "lies before 1970".to_owned())
+                u64::try_from(millis)
+                    .map(|millis| Self::At(UnixMillis(millis)))
+                    .map_err(|_| "lies before 1970".to_owned())
             }
             Err(_) if text.contains([':', 'T']) => {
                 Err("is no time; write it as in RFC 3339, such as 2026-01-31T23:59:59Z".to_owned())

@@ -43,7 +43,11 @@ fn whatever_is_missing_at_the_end_is_missing_and_nothing_else() {
         let counts = found.counts;
         assert_eq!(counts.gaps, gaps.len() as u64, "{what}");
         assert_eq!(counts.missing, gaps.iter().map(|gap| gap.1 - gap.0 + 1).sum::<u64>(), "{what}");
-        assert_eq!([counts.out_of_order, counts.repeated, counts.restarts], [out_of_order, repeated, restarts], "{what}");
+        assert_eq!(
+            [counts.out_of_order, counts.repeated, counts.restarts],
+            [out_of_order, repeated, restarts],
+            "{what}"
+        );
         let quiet = gaps.is_empty() && [out_of_order, repeated, restarts] == [0; 3];
         assert_eq!(found.producers.items.is_empty(), quiet, "{what}");
         assert!(counts.is_exact() && counts.producers == 1, "{what}");
@@ -121,8 +125,8 @@ fn beyond_the_bound_those_that_were_silent_longest_are_forgotten_with_their_gaps
     assert_eq!(found.counts.forgotten, 3);
     assert_eq!((found.counts.producers, found.counts.gaps), (17, 17));
     assert!(!found.counts.is_exact());
-    let named: Vec<_> = found.gaps.items.iter().map(|gap| String::from_utf8_lossy(&gap.producer)).collect();
-    assert_eq!(named, names);
+    let missed: Vec<_> = found.gaps.items.iter().map(|gap| String::from_utf8_lossy(&gap.producer)).collect();
+    assert_eq!(missed, names);
 }
 
 #[test]
