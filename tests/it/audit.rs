@@ -112,7 +112,7 @@ fn everything_that_was_planted_is_named_exactly_and_nothing_else_is() {
     assert_eq!(code, 1, "{report:#}");
     assert_eq!(gaps(&report), [(0, "a", 2, 2, 1, 2), (0, "b", 2, 1_001, 4, 5), (1, "mid-life", 72, 72, 5, 6)]);
     let total = [
-        ("records", 25),
+        ("records", 28),
         ("missing", 1_002),
         ("gaps", 3),
         ("duplicates", 1),
