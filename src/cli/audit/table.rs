@@ -193,8 +193,15 @@ fn records(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::reading::Read;
+    use super::super::report::Asked;
     use super::super::report::tests::report;
     use super::*;
+    use crate::adapters::kafka::Span;
+    use crate::domain::audit::{Named, PartitionAudit};
+    use crate::domain::numbering::Numbered;
+    use crate::domain::record::{NextOffset, Offset};
+    use crate::domain::time::UnixMillis;
 
     #[test]
     fn a_page_names_what_is_missing_and_where() {
@@ -221,6 +228,32 @@ producers with gaps, disorder or restarts
 3 messages are missing, in 1 gap. (5 records in 2.0 s: 2 records/s, 1.0 MiB/s)
 ";
         assert_eq!(page, expected);
+    }
+
+    #[test]
+    fn the_readme_shows_a_page_as_it_is() {
+        // 1 to 9003 without 3001 to 3003; 5001 comes late. At the offsets from 81000 on.
+        let mut numbers: Vec<u64> = (1..=9_003).filter(|number| !(3_001..=3_003).contains(number)).collect();
+        numbers.swap(4_997, 4_998);
+        let mut audit = PartitionAudit::one_of(1);
+        for (offset, number) in (81_000..).zip(numbers) {
+            let numbered = Numbered::As { producer: b"billing-7".as_slice().into(), number };
+            audit.observe(Offset(offset), Named::New, numbered);
+        }
+        let (start, end) = (NextOffset(81_000), NextOffset(90_000));
+        let span = Span { partition: 0, log_start: NextOffset(0), start, end };
+        let read = Read {
+            parts: vec![(span, audit.finish())],
+            bytes: 9_000 * 1_024,
+            remembered: 9_000,
+            took: std::time::Duration::from_millis(100),
+        };
+        let since = Some(UnixMillis(1_769_896_799_000));
+        let asked = Asked { topic: "orders", since, until: None, sequences: true, compacted: Some(false) };
+        let page = page(&Report::new(&asked, read));
+        let indented: String =
+            page.lines().map(|line| if line.is_empty() { "\n".to_owned() } else { format!("    {line}\n") }).collect();
+        assert!(include_str!("../../../README.md").contains(&indented), "README.md shows another page than\n{page}");
     }
 
     type Row<'a> = (bool, [&'a [Option<(&'a str, u64)>]; 2], &'a str);
