@@ -23,18 +23,18 @@ pub struct Wanted {
 
 /// Copies a message. `topic` is the shared name of the topic it was read from.
 pub(super) fn to_record(topic: Topic, message: &BorrowedMessage<'_>) -> Record {
-    let (headers, complete) = message.headers().map_or((Vec::new(), true), read_headers);
+    let (headers, complete) = message.headers().map_or((Vec::new(), true), |headers| read_headers(headers, |_| true));
     let record = Record::new(topic, position(message), message.key(), message.payload(), &headers);
     if complete { record } else { record.with_unreadable(BAD_HEADER_NAME) }
 }
 
 /// Copies what is wanted of a message. A header whose name is not UTF-8 is none that anybody can want.
 pub(super) fn to_record_of(topic: Topic, message: &BorrowedMessage<'_>, wanted: &Wanted) -> Record {
-    let mut headers = match message.headers() {
-        Some(found) if !wanted.headers.is_empty() => read_headers(found).0,
+    let named = |name: &[u8]| wanted.headers.iter().any(|wanted| wanted.as_bytes() == name);
+    let headers = match message.headers() {
+        Some(found) if !wanted.headers.is_empty() => read_headers(found, named).0,
         _ => Vec::new(),
     };
-    headers.retain(|(name, _)| wanted.headers.iter().any(|wanted| wanted.as_bytes() == *name));
     let (key, value) = (message.key().filter(|_| wanted.key), message.payload().filter(|_| wanted.value));
     Record::new(topic, position(message), key, value, &headers)
 }
@@ -47,12 +47,16 @@ fn position(message: &BorrowedMessage<'_>) -> Position {
     }
 }
 
-/// The headers that can be read, and whether these are all.
-fn read_headers(headers: &BorrowedHeaders) -> (Vec<Header<'_>>, bool) {
-    let read = |index| quietly(|| headers.try_get(index)).flatten().map(|header| (header.key.as_bytes(), header.value));
-    let found: Vec<_> = (0..headers.count()).map(read).collect();
-    let count = found.len();
-    let readable: Vec<_> = found.into_iter().flatten().collect();
-    let complete = readable.len() == count;
-    (readable, complete)
+/// The headers that can be read and are wanted, and whether all can be read.
+fn read_headers(headers: &BorrowedHeaders, wanted: impl Fn(&[u8]) -> bool) -> (Vec<Header<'_>>, bool) {
+    let count = headers.count();
+    let (mut found, mut complete) = (Vec::with_capacity(count), true);
+    for index in 0..count {
+        match quietly(|| headers.try_get(index)).flatten() {
+            Some(header) if wanted(header.key.as_bytes()) => found.push((header.key.as_bytes(), header.value)),
+            Some(_) => {}
+            None => complete = false,
+        }
+    }
+    (found, complete)
 }

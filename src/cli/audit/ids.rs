@@ -43,14 +43,14 @@ impl SeenIds {
         // The set looks at the first bytes: those of one shard must not have them in common.
         let shard = usize::from(id.0[15]) % SHARDS;
         let mut shard = self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner);
-        if shard.contains(&id) {
+        // Readers that come to the bound together may pass it, by one each.
+        if self.remembered.load(Ordering::Relaxed) >= self.most {
+            return if shard.contains(&id) { Known::Seen } else { Known::NoRoom };
+        }
+        if !shard.insert(id) {
             return Known::Seen;
         }
-        if self.remembered.fetch_add(1, Ordering::Relaxed) >= self.most {
-            self.remembered.fetch_sub(1, Ordering::Relaxed);
-            return Known::NoRoom;
-        }
-        shard.insert(id);
+        self.remembered.fetch_add(1, Ordering::Relaxed);
         Known::New
     }
 

@@ -28,8 +28,8 @@ impl Progress {
     pub(super) fn reached(&self, offsets: u64, records: u64, bytes: u64) {
         let took = self.started.elapsed();
         let (records, bytes) = (rate(records, took), rate(bytes, took) / MIB);
-        self.bar.set_message(format!("{records:.0} records/s, {bytes:.1} MiB/s"));
         self.bar.set_position(offsets);
+        self.bar.set_message(format!("{records:.0} records/s, {bytes:.1} MiB/s"));
     }
 }
 
