@@ -1,7 +1,7 @@
 //! Times on the command line: RFC 3339, or a duration back from now.
 
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use datetime::OffsetDateTime;
+use datetime::format_description::well_known::Rfc3339;
 
 use crate::domain::time::UnixMillis;
 use crate::settings;
