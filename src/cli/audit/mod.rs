@@ -9,6 +9,7 @@ mod table;
 mod times;
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 const SETTINGS: &str = "Settings, from environment variables (kafka-once --help): ONCE_KAFKA_BROKERS, ONCE_KAFKA_PROPERTY_<NAME>, \
 ONCE_MESSAGE_ID, ONCE_SEQUENCE; with ONCE_LOG, logs instead of a progress bar.\n\
-Exit codes: 0 nothing is missing, 1 something is missing, 2 the topic could not be read.";
+Exit codes: 0 nothing is missing, 1 something is missing, 2 usage, settings, or a topic that could not be read.";
 
 /// What may be said behind `audit`.
 #[derive(Debug, Args)]
@@ -129,16 +130,26 @@ fn remedy(error: &ReadError, brokers: &str, topic: &str) -> String {
 
 /// Prints the result.
 fn tell(report: &Report, json: bool) -> ExitCode {
-    if json {
-        match serde_json::to_string_pretty(report) {
-            Ok(text) => println!("{text}"),
-            Err(error) => {
-                eprintln!("kafka-once audit: {error}");
-                return ExitCode::from(Problems::EXIT_CODE);
-            }
-        }
+    let text = if json {
+        serde_json::to_string_pretty(report).map(|text| text + "\n").map_err(|error| error.to_string())
     } else {
-        print!("{}", table::page(report));
+        Ok(table::page(report))
+    };
+    match text.and_then(|text| write(&text).map_err(|error| error.to_string())) {
+        Ok(()) if report.is_missing_something() => ExitCode::from(MISSING),
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kafka-once audit: the report cannot be written: {error}");
+            ExitCode::from(Problems::EXIT_CODE)
+        }
     }
-    if report.is_missing_something() { ExitCode::from(MISSING) } else { ExitCode::SUCCESS }
+}
+
+/// Whoever pipes a long list into `head` has seen enough: that is no error.
+fn write(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }
