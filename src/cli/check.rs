@@ -214,6 +214,7 @@ mod tests {
             min_insync_replicas: Some(2),
             unclean_leader_election: Some(false),
             retention_ms: Some(3_600_000),
+            compacted: Some(false),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The command line: one file for each command; here only which there are.
 
+mod audit;
 mod check;
 mod demo;
 mod run;
@@ -25,6 +26,8 @@ enum Command {
     Run,
     /// Look at the settings, then at Kafka, Redis and the app, one line each
     Check,
+    /// Read a whole topic and name what is missing, sent twice or out of order
+    Audit(audit::AuditArguments),
     /// Show the main job end to end, with trouble on purpose; needs nothing installed
     Demo(demo::DemoArguments),
 }
@@ -35,6 +38,7 @@ pub fn main() -> ExitCode {
     match arguments.command.unwrap_or(Command::Run) {
         Command::Run => run::run(),
         Command::Check => check::check(),
+        Command::Audit(arguments) => audit::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     }
 }

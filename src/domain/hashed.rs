@@ -1,10 +1,13 @@
-//! Maps whose keys are hashes already: hashing them once more would cost and help nobody.
+//! Maps and sets whose keys are hashes already: hashing them once more would cost and help nobody.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// A map from keys that are (or begin with) at least 64 evenly spread bits.
 pub type ByHash<K, V> = HashMap<K, V, BuildHasherDefault<Taken>>;
+
+/// A set of such keys.
+pub type SetByHash<K> = HashSet<K, BuildHasherDefault<Taken>>;
 
 /// Takes the first eight bytes of a key for its hash.
 #[derive(Clone, Copy, Debug, Default)]

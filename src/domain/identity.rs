@@ -30,6 +30,17 @@ pub enum Source {
     Position,
 }
 
+impl Source {
+    /// The headers that it looks at.
+    pub fn headers(&self) -> Vec<&str> {
+        match self {
+            Self::Header(name) => vec![name],
+            Self::CloudEvents => vec![CE_SOURCE, CE_ID],
+            Self::Key | Self::JsonPointer(_) | Self::Position => Vec::new(),
+        }
+    }
+}
+
 /// The producer's name for a message; two records with the same one are the same message. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum MessageId {

@@ -2,6 +2,7 @@
 //!
 //! Everything here is a value that can be tested without waiting; time and chance come in as arguments.
 
+pub mod audit;
 pub mod claim;
 pub mod claim_codec;
 pub mod doubt;

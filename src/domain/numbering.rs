@@ -31,6 +31,17 @@ pub enum SequenceSource {
     },
 }
 
+impl SequenceSource {
+    /// The headers that it looks at.
+    pub fn headers(&self) -> Vec<&str> {
+        match self {
+            Self::Header { producer, number } => vec![producer, number],
+            Self::CloudEvents => vec![CE_SOURCE, CE_SEQUENCE],
+            Self::Json { .. } => Vec::new(),
+        }
+    }
+}
+
 /// What a record says of its place in its producer's sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Numbered {

@@ -3,7 +3,7 @@
 use super::record::Offset;
 use super::time::Now;
 
-/// How many missing ranges are kept for one producer, suspected and lost together.
+/// How many missing ranges are kept for one producer, suspected and lost together, unless it is given more room.
 pub const MOST_RANGES: usize = 64;
 
 /// Numbers that did not arrive, and where: one line of `/gaps`.
@@ -83,7 +83,7 @@ pub struct Run {
     pub highest_at: Offset,
 }
 
-/// The sequence of one producer in one partition. Its memory is bounded by [`MOST_RANGES`].
+/// The sequence of one producer in one partition. Its memory is bounded by [`MOST_RANGES`], or by [`Tracker::set_room`].
 ///
 /// The first number is 0 or 1. A producer that is first seen in mid-life starts there, without a gap.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,8 +93,10 @@ pub struct Tracker {
     former: Option<Run>,
     /// The last record observed: all this is true as of here.
     as_of: Offset,
-    /// The ranges, in the order in which they were seen.
+    /// The ranges, in the order in which they were seen: those of past lives first, within a life by their numbers.
     missing: Vec<Missing>,
+    /// How many ranges are kept at most.
+    room: usize,
 }
 
 impl Tracker {
@@ -102,7 +104,7 @@ impl Tracker {
     pub fn begin(number: u64, offset: Offset) -> Self {
         let base = Some(number).filter(|number| *number <= 1);
         let run = Run { base, began: offset, highest: number, highest_at: offset };
-        Self { run, former: None, as_of: offset, missing: Vec::new() }
+        Self { run, former: None, as_of: offset, missing: Vec::new(), room: MOST_RANGES }
     }
 
     /// Takes the state of another process over, as it was read from the store. Ranges that end before they begin
@@ -110,7 +112,12 @@ impl Tracker {
     pub fn restore(run: Run, former: Option<Run>, as_of: Offset, mut missing: Vec<Missing>) -> Self {
         missing.retain(|missing| missing.first <= missing.last);
         missing.truncate(MOST_RANGES);
-        Self { run, former, as_of, missing }
+        Self { run, former, as_of, missing, room: MOST_RANGES }
+    }
+
+    /// Keeps at most so many missing ranges from the next one on; at least 1.
+    pub fn set_room(&mut self, ranges: usize) {
+        self.room = ranges.max(1);
     }
 
     /// Takes one record in.
@@ -216,13 +223,15 @@ impl Tracker {
 
     /// A number at or below the highest: late, or the first again, or a duplicate.
     fn observe_below(&mut self, number: u64, offset: Offset) -> (Observation, Option<Missing>) {
-        if let Some(place) = self.missing.iter().position(|missing| !missing.past && missing.holds(number)) {
+        let past = self.missing.partition_point(|missing| missing.past);
+        let place = past + self.missing[past..].partition_point(|missing| missing.last < number);
+        if self.missing.get(place).is_some_and(|missing| missing.holds(number)) {
             return self.arrive(place, number);
         }
         if number > self.run.base.unwrap_or(1) {
             return (Observation::Duplicate, None);
         }
-        for missing in &mut self.missing {
+        for missing in &mut self.missing[past..] {
             missing.past = true;
         }
         self.former = Some(self.run);
@@ -247,7 +256,7 @@ impl Tracker {
     /// given up.
     fn keep(&mut self, place: usize, range: Missing) -> Option<Missing> {
         self.missing.insert(place, range);
-        if self.missing.len() <= MOST_RANGES {
+        if self.missing.len() <= self.room {
             return None;
         }
         self.give_up_one()

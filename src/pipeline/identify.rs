@@ -74,9 +74,12 @@ fn first_half(hash: &blake3::Hash) -> [u8; 16] {
     half
 }
 
-/// RFC 6901 on a JSON value: a string's bytes, or an integer's digits; anything else is no ID.
 fn json_pointer(value: &[u8], pointer: &str) -> Option<Vec<u8>> {
-    let value: serde_json::Value = serde_json::from_slice(value).ok()?;
+    json_at(&serde_json::from_slice(value).ok()?, pointer)
+}
+
+/// RFC 6901 on a JSON value: a string's bytes, or an integer's digits; anything else is no ID.
+pub fn json_at(value: &serde_json::Value, pointer: &str) -> Option<Vec<u8>> {
     match value.pointer(pointer)? {
         serde_json::Value::String(text) => Some(text.clone().into_bytes()),
         serde_json::Value::Number(number) if !number.is_f64() => Some(number.to_string().into_bytes()),

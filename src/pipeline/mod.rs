@@ -36,7 +36,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 pub use clock::Clock;
-pub use identify::{Fits, Identifier, digest, id_hash};
+pub use identify::{Fits, Identifier, digest, id_hash, json_at};
 pub use limits::Limits;
 
 use crate::domain::lanes::Lanes;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use super::delivery;
 use super::files::Files;
 use super::kafka::{self, Connection, Topics};
 use super::operating::{self, Log};
@@ -9,6 +10,8 @@ use super::problems::Problems;
 use super::properties;
 use super::reader::Reader;
 use super::redis::{self, Reach};
+use crate::domain::identity::Source;
+use crate::domain::numbering::SequenceSource;
 
 /// A command of the binary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +36,7 @@ impl Command {
         let redis = name.starts_with("ONCE_REDIS_") || matches!(name, "ONCE_KAFKA_GROUP" | "ONCE_DEDUP_NAMESPACE");
         match self {
             Self::Run => true,
-            Self::Audit => log || kafka,
+            Self::Audit => log || kafka || matches!(name, "ONCE_MESSAGE_ID" | "ONCE_SEQUENCE"),
             Self::Inspect => log || redis || name == "ONCE_KAFKA_TOPICS",
             Self::Redrive => log || kafka || redis || name == "ONCE_DEAD_LETTER_TOPIC",
             Self::Demo => log,
@@ -46,6 +49,10 @@ impl Command {
 pub struct AuditSettings {
     /// Brokers and client properties.
     pub kafka: Connection,
+    /// Where a message's ID stands.
+    pub message_id: Vec<Source>,
+    /// Where producer and number stand; empty: sequences are not looked at.
+    pub sequence: Vec<SequenceSource>,
     /// The log.
     pub log: Log,
 }
@@ -94,10 +101,16 @@ impl AuditSettings {
     /// Every problem at once; exit code [`Problems::EXIT_CODE`].
     pub fn load(vars: impl Iterator<Item = (OsString, OsString)>, files: Files<'_>) -> Result<Self, Problems> {
         let mut read = Reader::gather(Command::Audit, vars, files);
-        let kafka = kafka::connection(&mut read);
-        super::relations::client(&mut read);
-        let log = operating::log(&mut read);
-        read.finish(kafka.zip(log).map(|(kafka, log)| Self { kafka, log }))
+        let whole = Self::section(&mut read);
+        read.finish(whole)
+    }
+
+    fn section(read: &mut Reader) -> Option<Self> {
+        let kafka = kafka::connection(read);
+        super::relations::client(read);
+        let (message_id, sequence) = (delivery::message_id(read), delivery::sequence(read));
+        let log = operating::log(read);
+        Some(Self { kafka: kafka?, message_id: message_id?, sequence: sequence?, log: log? })
     }
 }
 

@@ -53,9 +53,9 @@ pub struct Delivery {
 
 pub(super) fn section(read: &mut Reader) -> Option<Delivery> {
     let ordering = read.required("ONCE_ORDERING", ordering);
-    let message_id = read.required("ONCE_MESSAGE_ID", id_sources);
+    let message_id = message_id(read);
     let id_reuse = read.required("ONCE_ID_REUSE", id_reuse);
-    let sequence = read.required("ONCE_SEQUENCE", sequence_sources);
+    let sequence = sequence(read);
     let gap_grace = read.required("ONCE_GAP_GRACE", units::duration);
     let max_in_flight = read.required("ONCE_MAX_IN_FLIGHT", |text| units::count(text, 1, IN_FLIGHT_MAX));
     let max_open_records = read.required("ONCE_MAX_OPEN_RECORDS", |text| units::count(text, 1, OPEN_RECORDS_MAX));
@@ -84,6 +84,16 @@ pub(super) fn section(read: &mut Reader) -> Option<Delivery> {
         dead_letter_topic,
         dead_letter_budget: dead_letter_budget?,
     })
+}
+
+/// Where a message's ID stands.
+pub(super) fn message_id(read: &mut Reader) -> Option<Vec<Source>> {
+    read.required("ONCE_MESSAGE_ID", id_sources)
+}
+
+/// Where producer and number stand.
+pub(super) fn sequence(read: &mut Reader) -> Option<Vec<SequenceSource>> {
+    read.required("ONCE_SEQUENCE", sequence_sources)
 }
 
 fn ordering(text: &str) -> Result<Ordering, Fault> {

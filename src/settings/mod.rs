@@ -29,6 +29,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 pub use app::{App, AppUrl, Transport};
 pub use commands::{AuditSettings, DemoSettings, InspectSettings, RedriveSettings};
@@ -58,6 +59,25 @@ pub struct Settings {
     pub delivery: Delivery,
     /// Commits, drain, admin port, log.
     pub operating: Operating,
+}
+
+/// Reads a duration as the settings write it: an integer with `ms`, `s`, `m`, `h` or `d`.
+///
+/// # Errors
+/// What is wrong with it, and what to write instead.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    units::duration(text).map_err(|fault| format!("{}; {}", fault.what, fault.remedy))
+}
+
+/// Reads the name of one topic.
+///
+/// # Errors
+/// What is wrong with it, and what to write instead.
+pub fn topic(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("is empty; name the topic".to_owned());
+    }
+    kafka::topic(text).map_err(|fault| format!("{}; {}", fault.what, fault.remedy))
 }
 
 impl Settings {

@@ -388,7 +388,8 @@ fn each_command_asks_only_for_what_it_needs() {
     let dead = ("ONCE_DEAD_LETTER_TOPIC", "dead");
     let unneeded = ("ONCE_APP_TIMEOUT", "broken");
 
-    assert!(AuditSettings::load(vars(&[brokers, unneeded]), &none).is_ok());
+    let audit = AuditSettings::load(vars(&[brokers, unneeded, ("ONCE_SEQUENCE", "off")]), &none);
+    assert!(audit.is_ok_and(|audit| audit.sequence.is_empty() && !audit.message_id.is_empty()));
     assert!(InspectSettings::load(vars(&[redis, group, unneeded]), &none).is_ok());
     assert!(RedriveSettings::load(vars(&[brokers, redis, group, dead, unneeded]), &none).is_ok());
     assert!(DemoSettings::load(vars(&[unneeded]), &none).is_ok());

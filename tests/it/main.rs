@@ -3,6 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod audit;
+mod audit_edges;
+mod audit_speed;
 mod bad_settings;
 mod components;
 mod contract;

@@ -5,8 +5,15 @@ use kafka_once::{settings, telemetry};
 use crate::{path, read};
 
 /// Every page with links and paths in it.
-const PAGES: &[&str] =
-    &["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/apps/README.md", "docs/metrics.md", "docs/promises.md"];
+const PAGES: &[&str] = &[
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "docs/apps/README.md",
+    "docs/loss.md",
+    "docs/metrics.md",
+    "docs/promises.md",
+];
 
 /// A part of a page between `<!-- NAME -->` and `<!-- /NAME -->`, and what must stand there.
 fn generated() -> [(&'static str, &'static str, String); 5] {

@@ -10,6 +10,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _,
 
 use super::topics;
 
+/// Bound of one step of a transaction.
+const TRANSACTION: Duration = Duration::from_secs(60);
+
 /// A record to be produced.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
@@ -122,6 +125,28 @@ impl Producer {
             config.set(*name, *value);
         }
         Ok(Self { client: config.create_with_context(Deliveries::default())? })
+    }
+
+    /// A producer whose records stand in transactions; this one's name is `id`.
+    pub fn transactional(bootstrap: &str, id: &str) -> anyhow::Result<Self> {
+        let producer = Self::with(bootstrap, &[("transactional.id", id)])?;
+        producer.client.init_transactions(TRANSACTION)?;
+        Ok(producer)
+    }
+
+    /// Begins a transaction.
+    pub fn begin(&self) -> anyhow::Result<()> {
+        Ok(self.client.begin_transaction()?)
+    }
+
+    /// Makes the transaction's records count.
+    pub fn commit(&self) -> anyhow::Result<()> {
+        Ok(self.client.commit_transaction(TRANSACTION)?)
+    }
+
+    /// Makes the transaction's records void.
+    pub fn abort(&self) -> anyhow::Result<()> {
+        Ok(self.client.abort_transaction(TRANSACTION)?)
     }
 
     /// Sends the records in order and waits until the broker has all of them; the answer is their positions, in that order.

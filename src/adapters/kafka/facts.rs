@@ -35,6 +35,8 @@ pub struct TopicFacts {
     pub unclean_leader_election: Option<bool>,
     /// `retention.ms`; -1 is for ever.
     pub retention_ms: Option<i64>,
+    /// Whether `cleanup.policy` says `compact`: older records of a key go.
+    pub compacted: Option<bool>,
 }
 
 /// Why there are no facts.
@@ -90,7 +92,7 @@ pub async fn facts(
 }
 
 /// Existence and replicas. A consumer asks: a producer's question could create the topic.
-fn describe(asker: &BaseConsumer, names: &[String], timeout: Duration) -> Result<Facts, FactsError> {
+pub(super) fn describe(asker: &BaseConsumer, names: &[String], timeout: Duration) -> Result<Facts, FactsError> {
     let mut facts = Facts { brokers: 0, topics: Vec::with_capacity(names.len()) };
     let mut unknown = Vec::new();
     if names.is_empty() {
@@ -113,7 +115,7 @@ fn describe(asker: &BaseConsumer, names: &[String], timeout: Duration) -> Result
 }
 
 /// A refused password is reported to whoever polls; the question itself only runs out of time.
-fn refusal(asker: &BaseConsumer, error: &KafkaError) -> FactsError {
+pub(super) fn refusal(asker: &BaseConsumer, error: &KafkaError) -> FactsError {
     use RDKafkaErrorCode as Code;
     let refused = |code| matches!(code, Some(Code::Authentication | Code::SaslAuthenticationFailed));
     for _ in 0..16 {
@@ -141,6 +143,7 @@ impl TopicFacts {
             min_insync_replicas: None,
             unclean_leader_election: None,
             retention_ms: None,
+            compacted: None,
         }
     }
 
@@ -149,5 +152,6 @@ impl TopicFacts {
         self.min_insync_replicas = value("min.insync.replicas").and_then(|text| text.parse().ok());
         self.unclean_leader_election = value("unclean.leader.election.enable").and_then(|text| text.parse().ok());
         self.retention_ms = value("retention.ms").and_then(|text| text.parse().ok());
+        self.compacted = value("cleanup.policy").map(|text| text.contains("compact"));
     }
 }

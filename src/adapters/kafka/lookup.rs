@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
@@ -191,11 +191,9 @@ impl Asker {
         topics.into_iter().try_for_each(|topic| self.partitions_of(topic).map(|_| ()))
     }
 
-    /// One edge of each log. librdkafka sends the logical offsets as they are (`rd_kafka_offsets_for_times`).
+    /// One edge of each log.
     fn edges(&self, partitions: &[TopicPartition], edge: Offset) -> KafkaResult<Vec<NextOffset>> {
-        let mut list = list(partitions);
-        list.set_all_offsets(edge)?;
-        let answer = self.consumer.offsets_for_times(list, ANSWER)?;
+        let answer = times(&self.consumer, list(partitions), edge, ANSWER)?;
         in_order(&answer, partitions, |element| match element.offset() {
             Offset::Offset(offset) => Ok(NextOffset(offset)),
             _ => Err(KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset)),
@@ -273,8 +271,20 @@ pub(super) fn list(partitions: &[TopicPartition]) -> TopicPartitionList {
     list
 }
 
+/// Where the logs stand at an edge, or at a time in Unix milliseconds: one request for each leader. librdkafka sends the
+/// logical offsets of the edges as they are (`rd_kafka_offsets_for_times`).
+pub(super) fn times<C: ConsumerContext>(
+    asker: &BaseConsumer<C>,
+    mut list: TopicPartitionList,
+    place: Offset,
+    timeout: Duration,
+) -> KafkaResult<TopicPartitionList> {
+    list.set_all_offsets(place)?;
+    asker.offsets_for_times(list, timeout)
+}
+
 /// Reads an answer in the order of the question; an error of any partition is an error of all.
-fn in_order<T>(
+pub(super) fn in_order<T>(
     answer: &TopicPartitionList,
     asked: &[TopicPartition],
     read: impl Fn(&TopicPartitionListElem<'_>) -> KafkaResult<T>,

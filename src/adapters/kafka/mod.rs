@@ -1,4 +1,5 @@
-//! Kafka: records in with [`KafkaLog`], dead letters out with [`KafkaDeadLetters`], facts for `check` with [`facts`].
+//! Kafka: records in with [`KafkaLog`], dead letters out with [`KafkaDeadLetters`], facts for `check` with [`facts`],
+//! a whole topic without a group with [`TopicReader`].
 //!
 //! Walk a record: `consumer` polls, `record` copies it out of the client's memory, `handover` passes it on in a batch.
 //! Walk a rebalance: `context` notes it, `consumer` answers it once the pipeline has, `lookup` asks where to start and `starts` decides.
@@ -24,10 +25,15 @@ mod quiet;
 mod rebalance;
 mod record;
 mod second_look;
+mod spans;
 mod starts;
 mod statistics;
+mod topic_reader;
 
 pub use config::{KafkaConfig, Start};
 pub use consumer::{KafkaLog, StartError};
 pub use dead_letters::{DeadLetterConfig, KafkaDeadLetters};
 pub use facts::{Facts, FactsError, TopicFacts, facts};
+pub use record::Wanted;
+pub use spans::{Span, Window};
+pub use topic_reader::{ReadError, Seen, TopicReader};

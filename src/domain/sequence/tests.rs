@@ -120,6 +120,24 @@ fn at_the_bound_the_oldest_suspect_is_named_lost_and_nothing_is_hidden() {
 }
 
 #[test]
+fn with_more_room_every_gap_of_one_producer_is_kept_and_can_still_be_filled() {
+    let mut tracker = Tracker::begin(0, Offset(0));
+    let gaps = 10 * MOST_RANGES as u64;
+    tracker.set_room(10 * MOST_RANGES);
+    for gap in 1..=gaps {
+        let offset = Offset(i64::try_from(gap).expect("small"));
+        assert_eq!(tracker.observe(2 * gap, offset, at(0)).given_up, None);
+    }
+    let odd: Vec<_> = (0..gaps).map(|gap| (2 * gap + 1, 2 * gap + 1)).collect();
+    assert_eq!(ranges(tracker.missing()), odd);
+    for (place, number) in [(0, 1), (gaps / 2, gaps + 1), (gaps - 1, 2 * gaps - 1)] {
+        let offset = Offset(i64::try_from(gaps + place + 1).expect("small"));
+        assert_eq!(tracker.observe(number, offset, at(0)).what, Observation::Late { was_lost: false });
+    }
+    assert_eq!(tracker.missing().len(), odd.len() - 3);
+}
+
+#[test]
 fn what_is_restored_goes_on_as_if_nothing_had_happened() {
     let (mut tracker, _) = observed(&[0, 3, 7]);
     let mut restored = Tracker::restore(tracker.run(), tracker.former(), tracker.as_of(), tracker.missing().to_vec());
