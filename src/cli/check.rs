@@ -1,10 +1,11 @@
 //! `kafka-once check`: the settings, then Kafka, Redis and the app, one line each; and what could be lost where.
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::adapters::claims::redis::{RedisClaims, StoreFacts};
-use crate::adapters::kafka::{Facts, FactsError, TopicFacts, facts};
+use crate::adapters::kafka::{Backlog, Facts, FactsError, TopicFacts, backlog, facts};
+use crate::domain::time::UnixMillis;
 use crate::ports::{App, StoreError};
 use crate::settings::{Problems, Settings};
 use crate::sidecar;
@@ -85,13 +86,41 @@ async fn examine(settings: &Settings) -> Vec<Finding> {
     findings
 }
 
+/// What a sidecar should say at its start: what of its topics does not fit its dedup window, in words.
+pub(super) async fn advice(settings: &Settings) -> Vec<String> {
+    let findings = ask_kafka(settings).await.into_iter();
+    findings.filter(|found| found.words.contains("ONCE_DEDUP_WINDOW")).map(|found| found.words).collect()
+}
+
 async fn ask_kafka(settings: &Settings) -> Vec<Finding> {
     let config = sidecar::kafka_config(settings);
+    let window = settings.redis.dedup_window;
     match facts(&config.brokers, &config.properties, &config.topics, PATIENCE).await {
-        Ok(facts) => judge_kafka(&facts, settings.redis.dedup_window),
+        Ok(facts) => {
+            let topics = facts.topics.iter().map(|topic| (topic.name.clone(), topic.partitions)).collect();
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let since = UnixMillis(u64::try_from(now.saturating_sub(window).as_millis()).unwrap_or(0));
+            let old = backlog(&config.brokers, &config.properties, &config.group, topics, since, PATIENCE).await;
+            let mut findings = judge_kafka(&facts, window);
+            match old {
+                Ok(old) => findings.extend(old.iter().map(|backlog| judge_backlog(backlog, window))),
+                Err(error) => findings.push(finding(Grade::Away, "group", error.to_string())),
+            }
+            findings
+        }
         Err(error @ FactsError::Away(_)) => vec![finding(Grade::Away, "kafka", error.to_string())],
         Err(error) => vec![finding(Grade::Refused, "kafka", error.to_string())],
     }
+}
+
+fn judge_backlog(backlog: &Backlog, window: Duration) -> Finding {
+    let Backlog { topic, older } = backlog;
+    let unread = count(usize::try_from(*older).unwrap_or(usize::MAX), "unread offset");
+    let words = format!(
+        "{topic}: {unread} older than ONCE_DEDUP_WINDOW {}: a duplicate that far behind its message looks new",
+        words(window)
+    );
+    finding(Grade::Warning, "group", words)
 }
 
 fn judge_kafka(facts: &Facts, window: Duration) -> Vec<Finding> {
@@ -240,6 +269,14 @@ mod tests {
             let findings = judge_topic(&topic, 3, Duration::from_secs(86_400));
             assert!(matches!(warnings(&findings)[..], [one] if one.contains(expected)), "{expected}: {findings:?}");
         }
+    }
+
+    #[test]
+    fn a_backlog_that_is_older_than_the_window_is_told_with_its_numbers() {
+        let backlog = Backlog { topic: "orders".to_owned(), older: 12_000 };
+        let found = judge_backlog(&backlog, Duration::from_secs(3_600));
+        assert_eq!(found.grade, Grade::Warning);
+        assert!(found.words.contains("12000 unread offsets older than ONCE_DEDUP_WINDOW 1h"), "{}", found.words);
     }
 
     #[test]

@@ -67,8 +67,22 @@ fn serve(settings: &Settings) -> Result<(), Failure> {
     let unheard = |error: std::io::Error| Failure::Failed(format!("signals cannot be heard: {error}"));
     let signals = Signals::listen().map_err(unheard)?;
     let (sidecar, stop) = Sidecar::start(settings, None)?;
+    advise(settings.clone());
     signals.stop(stop).map_err(unheard)?;
     sidecar.wait()
+}
+
+/// Says, beside everything else, what of the topics does not fit the dedup window; nothing waits for it.
+fn advise(settings: Settings) {
+    let thread = std::thread::Builder::new().name("advice".to_owned()).spawn(move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        for words in runtime.block_on(super::check::advice(&settings)) {
+            tracing::warn!(advice = words, "the dedup window is short for a topic");
+        }
+    });
+    if let Err(error) = thread {
+        tracing::debug!(%error, "no thread for advice");
+    }
 }
 
 /// SIGTERM and SIGINT. Heard before anything starts: whoever sees a sidecar may ask for its end.

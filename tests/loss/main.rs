@@ -7,3 +7,4 @@ mod edges;
 mod gaps;
 mod logs;
 mod told;
+mod window;

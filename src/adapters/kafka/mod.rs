@@ -9,6 +9,7 @@
 //! and `rd_kafka_rebalance_op` in `rdkafka_cgrp.c`); heartbeats and commits go on meanwhile, and polling satisfies
 //! `max.poll.interval.ms`. So the polling thread never waits for a drain.
 
+mod backlog;
 mod commit;
 mod config;
 mod consumer;
@@ -30,6 +31,7 @@ mod starts;
 mod statistics;
 mod topic_reader;
 
+pub use backlog::{Backlog, backlog};
 pub use config::{KafkaConfig, Start};
 pub use consumer::{KafkaLog, StartError};
 pub use dead_letters::{DeadLetterConfig, KafkaDeadLetters};

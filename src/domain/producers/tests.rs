@@ -53,7 +53,7 @@ fn behind_records_that_nobody_observed_a_number_ahead_is_no_gap() {
 }
 
 #[test]
-fn ten_thousand_times_a_thousand_producers_leave_the_memory_bounded_and_what_is_forgotten_is_counted() {
+fn a_flood_of_producers_leaves_the_memory_bounded_and_what_is_forgotten_is_counted() {
     const EACH: u64 = 100_000;
     let mut producers = Producers::default();
     let (mut forgotten, mut given_up) = (0, 0);
