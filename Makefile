@@ -28,6 +28,7 @@ soak: install ## Every fault with 100,000 messages, then everything at once: mak
 	MINUTES=$(MINUTES) tests/soak
 
 bench: install ## Measure against bare loops on real Kafka and Redis
+	cargo bench --locked --bench sequences
 	cargo bench --locked --bench sidecar
 
 build-tools:

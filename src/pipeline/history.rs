@@ -9,6 +9,7 @@ use crate::domain::history::History;
 use crate::domain::reasons::{HistoryExtent, PauseReason};
 use crate::domain::record::TopicPartition;
 use crate::ports::{App, Claims, DeadLetters, Scope};
+use crate::telemetry::status::Incident;
 
 /// Lost pasts remembered at most; one that comes up again beyond is counted again.
 const PASTS: usize = 16;
@@ -70,6 +71,8 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         }
         self.leases.counted.push_back(before.clone());
         self.metrics.history_lost(extent);
+        let detail = format!("redis has forgotten {}", lost(extent));
+        self.incidents.push(Incident { what: "history_lost", topic: None, partition: None, at: self.now.wall, detail });
     }
 
     fn doubt_everything(&mut self, before: &History, extent: HistoryExtent) {
@@ -168,9 +171,12 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
 }
 
 fn words(extent: HistoryExtent) -> String {
-    let lost = match extent {
+    format!("redis has forgotten {}: records that may have been handled wait for POST /resume", lost(extent))
+}
+
+fn lost(extent: HistoryExtent) -> &'static str {
+    match extent {
         HistoryExtent::All => "everything",
         HistoryExtent::Recent => "perhaps its last moments",
-    };
-    format!("redis has forgotten {lost}: records that may have been handled wait for POST /resume")
+    }
 }
