@@ -262,7 +262,9 @@ fn a_claim_that_waits_for_longer_than_the_window_keeps_its_doubt_and_its_attempt
         stage.app_is_down(true);
         stage.world.weather().app_dies = false;
         sleep(LONG * 2).await; // its claim would have expired five times
+        let sent = stage.acts().0;
         stage.kill_and_start();
+        stage.until("a repeat", |stage| stage.acts().0 > sent).await; // the effect is there: nothing else tells
         stage.all_is_settled().await;
         let truth = stage.world.truth();
         let attempts: Vec<u32> = truth.requests.values().flatten().map(|request| request.attempt).collect();
