@@ -1,8 +1,10 @@
 //! Brokers that are killed, hand over their leadership or fall silent under load; and a client that is fenced for good.
 
+use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
+use crate::checks::assert_commits;
 use crate::flow::Flow;
 use crate::support::load::works_for;
 use crate::support::scene::{PATIENCE, Scene};
@@ -44,6 +46,8 @@ fn broken(kafka: &Kafka, name: &str, strike: impl FnOnce(&Flow, &[&Sidecar])) ->
     });
     let audit = trial.end(&sidecars);
     assert_eq!(audit.first_twice, [], "{audit}");
+    kafka.heal().expect("whole brokers"); // who reads all commits needs all of them
+    assert_commits(&trial, &HashSet::new());
     Some(audit)
 }
 
@@ -135,4 +139,5 @@ fn a_sidecar_fenced_by_another_of_its_instance_id_ends_non_zero_and_says_why_and
     let audit = trial.end(&[&younger]);
     audit.assert_promise();
     assert_eq!(audit.first_twice, [], "{audit}");
+    assert_commits(&trial, &HashSet::new());
 }

@@ -12,11 +12,14 @@ pub fn applied(scene: &Scene) -> usize {
     scene.ledger.with(|records| records.effects.len())
 }
 
-/// Ends a scenario, fails the test unless every message was forwarded exactly once, in order and rightly committed.
+/// Ends a scenario, fails the test unless every message was forwarded exactly once, without doubt, in order and rightly
+/// committed.
 pub fn assert_forwarded_once(trial: &Trial, sidecars: &[&Sidecar]) {
     let audit = trial.end(sidecars);
     audit.assert_exactly_once();
     assert_eq!(audit.forwarded_twice, [], "{audit}");
+    let doubted = trial.scene.ledger.with(|records| records.requests.iter().filter(|one| one.in_doubt()).count());
+    assert_eq!(doubted, 0, "nothing was in doubt, and some requests said that it was");
     assert_commits(trial, &HashSet::new());
 }
 

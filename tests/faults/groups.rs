@@ -8,7 +8,7 @@ use crate::ends::{QUICK_GROUP, await_owned, await_settled};
 use crate::flow::Flow;
 use crate::support::load::{stop, works_for};
 use crate::support::scene::{Ground, PATIENCE, Scene};
-use crate::support::{Record, Sidecar};
+use crate::support::{Record, Sidecar, commits};
 use crate::trial::{QUICK, Trial, messages, number};
 
 const PARTITIONS: usize = 6;
@@ -22,22 +22,22 @@ const MOST: usize = 4;
 #[test]
 fn moves_of_a_cooperative_group_forward_nothing_twice() {
     let strategy = ("ONCE_KAFKA_PROPERTY_PARTITION_ASSIGNMENT_STRATEGY", "cooperative-sticky");
-    moves("moves-sticky", &[QUICK_GROUP[0], QUICK_GROUP[1], QUICK_GROUP[2], strategy]);
+    moves("moves-sticky", &[QUICK_GROUP[0], QUICK_GROUP[1], QUICK_GROUP[2], strategy], strategy.1);
 }
 
 #[test]
 fn moves_of_an_eager_group_forward_nothing_twice() {
     let strategy = ("ONCE_KAFKA_PROPERTY_PARTITION_ASSIGNMENT_STRATEGY", "range");
-    moves("moves-range", &[QUICK_GROUP[0], QUICK_GROUP[1], QUICK_GROUP[2], strategy]);
+    moves("moves-range", &[QUICK_GROUP[0], QUICK_GROUP[1], QUICK_GROUP[2], strategy], strategy.1);
 }
 
 #[test]
 fn moves_of_a_group_whose_broker_assigns_forward_nothing_twice() {
-    moves("moves-broker", &[QUICK_GROUP[2], ("ONCE_KAFKA_PROPERTY_GROUP_PROTOCOL", "consumer")]);
+    moves("moves-broker", &[QUICK_GROUP[2], ("ONCE_KAFKA_PROPERTY_GROUP_PROTOCOL", "consumer")], commits::BROKER);
 }
 
-/// Guests join two sidecars under load, take part and leave.
-fn moves(name: &str, settings: &[(&'static str, &str)]) {
+/// Guests join two sidecars under load, take part and leave; partitions are assigned by nobody but `assignor`.
+fn moves(name: &str, settings: &[(&'static str, &str)], assignor: &str) {
     let Some(scene) = Scene::new(Ground::Real, name, 6) else { return };
     works_for(&scene, 20);
     let (trial, staying) = Flow::new(scene, PARTITIONS).during(|flow| {
@@ -54,6 +54,8 @@ fn moves(name: &str, settings: &[(&'static str, &str)]) {
         staying
     });
     assert_forwarded_once(&trial, &staying.each_ref());
+    let assigned_by = commits::assignors(&trial.scene.bootstrap, &trial.scene.group).expect("the topic of commits");
+    assert_eq!(assigned_by, [assignor.to_owned()].into());
 }
 
 #[test]

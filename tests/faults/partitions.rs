@@ -8,7 +8,7 @@ use crate::flow::Flow;
 use crate::support::ledger::Records;
 use crate::support::load::{numbered, works_for};
 use crate::support::scene::{Ground, PATIENCE, Scene};
-use crate::support::{Record, topics};
+use crate::support::{Record, Sidecar, topics};
 use crate::trial::{Trial, messages, record_recovery};
 
 /// Partitions before and after.
@@ -35,7 +35,8 @@ fn grow(name: &str, start: &str) {
         ("ONCE_START", start),
         // Five minutes by default: for so long nobody knows of an added partition.
         ("ONCE_KAFKA_PROPERTY_TOPIC_METADATA_REFRESH_INTERVAL_MS", "1000"),
-        QUICK_GROUP[0],
+        // Whoever stands still for a moment stays in the group.
+        ("ONCE_KAFKA_PROPERTY_SESSION_TIMEOUT_MS", "45000"),
         QUICK_GROUP[1],
     ];
     let sidecars = [scene.sidecar(&settings), scene.sidecar(&settings)];
@@ -44,9 +45,11 @@ fn grow(name: &str, start: &str) {
     let (mut trial, more) = Flow::new(scene, FEW).during(|flow| {
         let scene = &flow.scene;
         scene.await_applied(messages() / 4);
+        sidecars.iter().for_each(Sidecar::sigstop); // none of them knows before there are records
         topics::grow(&scene.bootstrap, &scene.topic, MANY).expect("more partitions");
-        let grown = Instant::now();
         let mut more = scene.produce(&added(&scene.topic, 0));
+        sidecars.iter().for_each(Sidecar::sigcont);
+        let grown = Instant::now();
         let read = |records: &Records| (FEW..MANY).all(|partition| is_read(records, partition));
         scene.ledger.wait_until(PATIENCE, read).expect("the added partitions are read");
         record_recovery("partitions added (looked for every 1 s)", grown.elapsed());

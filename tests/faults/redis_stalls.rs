@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::store::{LONG_LEASE, PARTITIONS, STEADY, assert_silence, assert_waited_out, end, scene, with};
+use crate::support::load::numbered;
 use crate::support::monitor::key_of;
 use crate::support::scene::{PATIENCE, Scene};
 use crate::support::sidecar::Metrics;
@@ -39,6 +40,37 @@ fn stalls(name: &str, how_long: Duration) {
     let audit = end(&trial, &[&sidecar]);
     assert_eq!(audit.forwarded_twice, []);
     assert_claimed(&trial.scene, &claims(&trial.scene, &monitor, &redis));
+}
+
+/// What Redis is told while it stands still, it carries out when it goes on, and nobody hears the answer.
+#[test]
+fn a_claim_whose_reply_was_lost_because_redis_stood_still_is_recognised_as_our_own() {
+    const BATCH: usize = 60;
+    let Some((redis, scene)) = scene("stall-claims") else { return };
+    let monitor = Monitor::start(&redis).expect("a monitor");
+    let record = |number| numbered(&scene.topic, number, PARTITIONS);
+    // No heartbeat is due: what finds that Redis is away is a claim.
+    let sidecar = scene.sidecar(&with(&LONG_LEASE, &[("ONCE_LEASE", "300s")]));
+    let mut produced = scene.produce(&(0..BATCH).map(record).collect::<Vec<_>>());
+    scene.await_applied(BATCH);
+    scene.await_committed();
+    redis.pause();
+    produced.extend(scene.produce(&(BATCH..2 * BATCH).map(record).collect::<Vec<_>>()));
+    let unanswered = |metrics: &Metrics| {
+        metrics.sum("kafka_once_store_up", &[]) < 0.5 && metrics.sum("kafka_once_open_records", &[]) > 0.5
+    };
+    sidecar.await_metrics(PATIENCE, unanswered).expect("claims without an answer");
+    assert_eq!(scene.ledger.with(|records| records.requests.len()), BATCH, "nothing is forwarded without a claim");
+    let back = Instant::now();
+    redis.cont();
+    let trial = Trial { scene, produced, distinct: 2 * BATCH };
+    trial.recovered("redis stopped, with claims on their way", back, BATCH);
+    assert_waited_out(&trial, &sidecar);
+    let audit = end(&trial, &[&sidecar]);
+    assert_eq!(audit.forwarded_twice, []);
+    assert!(trial.scene.ledger.with(|records| records.requests.iter().all(|request| !request.in_doubt())));
+    let twice = monitor.claims(&redis).expect("what was asked").values().filter(|asked| **asked > 1).count();
+    assert!(twice > 0, "no claim was asked for again");
 }
 
 #[test]

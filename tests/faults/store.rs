@@ -1,7 +1,9 @@
 //! What the faults of Redis have in common: a Redis of the scenario's own under a load, and what the sidecars counted.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
+use crate::checks::assert_commits;
 use crate::support::scene::{PATIENCE, Scene};
 use crate::support::{self, Audit, Redis, Sidecar};
 use crate::trial::{QUICK, Trial};
@@ -62,6 +64,7 @@ pub fn end(trial: &Trial, sidecars: &[&Sidecar]) -> Audit {
     let audit = trial.end(sidecars);
     audit.assert_promise();
     assert_eq!(audit.behind, [], "{audit}");
+    assert_commits(trial, &HashSet::new());
     audit
 }
 

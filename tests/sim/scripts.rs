@@ -252,22 +252,48 @@ fn an_operator_who_has_looked_is_not_asked_again_for_a_partition_that_comes_late
     });
 }
 
+/// One message that was applied without an answer; the app is away since.
+async fn applied_without_an_answer(window: Duration) -> Stage {
+    let mut stage = Stage::set(Plan { window, ..quiet() });
+    stage.world.weather().app_dies = true;
+    stage.produce(1);
+    stage.until("an effect without an answer", |stage| stage.effects() == 1).await;
+    stage.app_is_down(true);
+    stage.world.weather().app_dies = false;
+    stage
+}
+
 #[test]
 fn a_claim_that_waits_for_longer_than_the_window_keeps_its_doubt_and_its_attempts() {
     on_paused_time(async {
-        let mut stage = Stage::set(Plan { window: Duration::from_secs(6), ..quiet() });
-        stage.world.weather().app_dies = true;
-        stage.produce(1);
-        stage.until("an effect without an answer", |stage| stage.effects() == 1).await;
-        stage.app_is_down(true);
-        stage.world.weather().app_dies = false;
+        let mut stage = applied_without_an_answer(Duration::from_secs(6)).await;
         sleep(LONG * 2).await; // its claim would have expired five times
+        let sent = stage.acts().0;
         stage.kill_and_start();
+        stage.until("a repeat", |stage| stage.acts().0 > sent).await; // the effect is there: nothing else tells
         stage.all_is_settled().await;
         let truth = stage.world.truth();
         let attempts: Vec<u32> = truth.requests.values().flatten().map(|request| request.attempt).collect();
         assert!(attempts.is_sorted_by(|one, next| one < next), "{attempts:?}");
         assert!(truth.requests.values().flatten().skip(1).all(|one| one.delivery == Delivery::PossibleRepeat));
+    });
+}
+
+/// Whoever comes next must know what was spent, and nobody may take the message for a new one meanwhile.
+#[test]
+fn a_claim_that_expired_while_the_store_was_away_is_made_anew() {
+    on_paused_time(async {
+        // Shorter than any operator may set it: over before the session is.
+        let window = Duration::from_millis(1_200);
+        let stage = applied_without_an_answer(window).await;
+        sleep(LONG).await;
+        let claims = || stage.world.memory.lives().0;
+        assert_eq!(claims(), 1, "it is kept");
+        stage.world.weather().store_away_until = Instant::now() + window + window / 10;
+        sleep(window + window / 20).await;
+        assert_eq!(claims(), 0, "it has expired");
+        sleep(window / 2).await;
+        assert_eq!(claims(), 1, "it stands there again");
     });
 }
 
@@ -313,13 +339,24 @@ fn a_mark_of_a_producers_id_lives_for_the_whole_window() {
 /// It is stopped with records in hand; another takes the partition, settles and commits them, and their marks expire.
 #[test]
 fn a_process_that_stood_still_for_longer_than_a_short_mark_lives_doubts_what_it_holds() {
-    on_paused_time(async {
+    stands_still(1_000);
+}
+
+/// The same with most of the records still in its Kafka client, which hands them out before it knows.
+#[test]
+fn a_process_that_stood_still_doubts_what_it_takes_in_soon_afterwards() {
+    stands_still(4);
+}
+
+fn stands_still(max_open: usize) {
+    on_paused_time(async move {
         let plan = Plan { positions: true, safe_mark_life: Duration::from_secs(5), ..quiet() };
+        let plan = Plan { max_open: u64::try_from(max_open).expect("small"), ..plan };
         let mut stage = Stage::set(Plan { faults: Faults { stall: true, ..Faults::default() }, ..plan });
         sleep(LONG).await; // the app is seen, so that records are taken in before it is missed
         stage.app_is_down(true);
         stage.produce(SOME);
-        stage.until("an intake", |stage| stage.open() == SOME).await;
+        stage.until("an intake", |stage| stage.open() == SOME.min(max_open)).await;
         let stopped = stage.stop_and_start();
         stage.all_is_settled().await;
         sleep(LONG * 2).await;
@@ -329,10 +366,12 @@ fn a_process_that_stood_still_for_longer_than_a_short_mark_lives_doubts_what_it_
         stopped.host.go_on();
         sleep(LONG).await;
         let truth = stage.world.truth();
-        assert_eq!(truth.violations, Vec::<String>::new());
+        // What it had not claimed has forgotten with its mark how often it was sent.
+        let numbers = |what: &&String| max_open < SOME && what.ends_with("was sent twice");
+        assert!(truth.violations.iter().all(|what| numbers(&what)), "{:?}", truth.violations);
         assert_eq!(truth.effects.values().map(Vec::len).sum::<usize>(), SOME);
         let late: Vec<_> = truth.requests.values().flatten().filter(|request| request.host == 1).collect();
-        assert!(!late.is_empty(), "it has sent what it held");
+        assert_eq!(late.len(), SOME, "it has sent what it held and what was handed out to it");
         assert!(late.iter().all(|request| request.delivery == Delivery::PossibleRepeat), "{late:?}");
     });
 }

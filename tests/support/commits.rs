@@ -1,7 +1,7 @@
 //! Every commit that a group has ever made, read from Kafka's own topic of commits: the last one alone hides what was wrong
 //! before.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::UNIX_EPOCH;
 
 use anyhow::Context;
@@ -32,6 +32,22 @@ pub fn made(bootstrap: &str, group: &str, topic: &str) -> anyhow::Result<Vec<Com
     }
     Ok(made)
 }
+
+/// Who has assigned a group's partitions to its members, as Kafka's own topic tells it: the strategies that members have
+/// agreed on, and [`BROKER`].
+pub fn assignors(bootstrap: &str, group: &str) -> anyhow::Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for record in topics::read_all(bootstrap, "__consumer_offsets")? {
+        if let (Some(key), Some(value)) = (&record.key, &record.value) {
+            let assignor = assignor(key, value, group);
+            found.extend(assignor.with_context(|| format!("a group in another format: {key:02x?} {value:02x?}"))?);
+        }
+    }
+    Ok(found)
+}
+
+/// The broker itself assigns (KIP-848, `group.protocol=consumer`).
+pub const BROKER: &str = "the broker";
 
 /// Fails the test if a commit was below an earlier one of its partition: whoever had lost the partition has committed.
 pub fn assert_never_back(made: &[Commit]) {
@@ -98,6 +114,29 @@ fn read(key: &[u8], value: &[u8], group: &str, topic: &str) -> Option<Option<Com
     let at = value.long()?;
     let ours = whose == group.as_bytes() && of == topic.as_bytes();
     Some(ours.then_some(Commit { partition, next, at }))
+}
+
+/// Reads a record of that topic: `None` inside when it says nothing of who assigns in this group.
+#[allow(clippy::option_option)] // unreadable, not ours, ours
+fn assignor(key: &[u8], value: &[u8], group: &str) -> Option<Option<String>> {
+    let (mut key, mut value) = (Bytes(key), Bytes(value));
+    let kind = key.short()?;
+    if !matches!(kind, 2 | 3) || key.text()? != group.as_bytes() {
+        return Some(None);
+    }
+    if kind == 3 {
+        return Some(Some(BROKER.to_owned()));
+    }
+    let compact = value.short()? >= 4;
+    let kind = if compact { value.compact_text() } else { value.text() };
+    kind?;
+    value.int()?; // the generation
+    let empty = if compact { 0 } else { u8::MAX };
+    if value.0.first() == Some(&empty) {
+        return Some(None); // a group without members
+    }
+    let name = if compact { value.compact_text() } else { value.text() };
+    Some(Some(String::from_utf8_lossy(name?).into_owned()))
 }
 
 /// Bytes in Kafka's encoding, read from their beginning.

@@ -27,14 +27,30 @@ impl Monitor {
 
     /// When each key was written for the first time. Everything that `redis` has carried out so far is heard.
     pub fn first_writes(&self, redis: &Redis) -> anyhow::Result<HashMap<String, SystemTime>> {
-        let last = format!("until here {}", self.process.log().len());
-        redis.cli(&["ECHO", &last])?;
-        self.process.log().wait_for(ANSWER, |line| line.ends_with(&format!("\"{last}\"")))?;
         let mut first = HashMap::new();
-        for (at, key) in self.process.log().lines().iter().filter_map(|line| write(line)) {
+        for (at, key) in self.heard(redis)?.iter().filter_map(|line| write(line)) {
             first.entry(key).or_insert(at);
         }
         Ok(first)
+    }
+
+    /// How often each key was asked for as a claim (`SET key value NX ...`), won or not.
+    pub fn claims(&self, redis: &Redis) -> anyhow::Result<HashMap<String, usize>> {
+        let mut claims = HashMap::new();
+        for line in self.heard(redis)?.iter().filter(|line| line.contains("\" \"NX\" \"GET\" \"PX\" ")) {
+            if let Some((_, key)) = write(line) {
+                *claims.entry(key).or_default() += 1;
+            }
+        }
+        Ok(claims)
+    }
+
+    /// All lines about what `redis` has carried out so far.
+    fn heard(&self, redis: &Redis) -> anyhow::Result<Vec<String>> {
+        let last = format!("until here {}", self.process.log().len());
+        redis.cli(&["ECHO", &last])?;
+        self.process.log().wait_for(ANSWER, |line| line.ends_with(&format!("\"{last}\"")))?;
+        Ok(self.process.log().lines())
     }
 }
 
