@@ -1,6 +1,6 @@
 //! What following sequences costs for each record: `cargo bench --locked --bench sequences`.
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput};
 use kafka_once::domain::numbering::{Numbered, SequenceSource, number};
 use kafka_once::domain::producers::Producers;
 use kafka_once::domain::record::{Offset, Position, Record};
@@ -46,11 +46,14 @@ fn sequences(criterion: &mut Criterion) {
                     }
                 }
             },
-            criterion::BatchSize::LargeInput,
+            BatchSize::LargeInput,
         );
     });
     group.finish();
 }
 
-criterion_group!(benches, sequences);
-criterion_main!(benches);
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    sequences(&mut criterion);
+    criterion.final_summary();
+}
