@@ -15,13 +15,15 @@ fn a_window_shorter_than_retention_or_lag_is_told_with_its_numbers() {
     let Some(scene) = Scene::new(Ground::Real, "window", 2) else { return };
     let short = with(&[("ONCE_DEDUP_WINDOW", "1h")]);
     let first = scene.sidecar(&short);
-    let at = |partition| Record::new(&scene.topic, "early").partition(partition).id(format!("early-{partition}"));
-    scene.produce(&[at(0), at(1)]);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
+    let old = i64::try_from(now.saturating_sub(Duration::from_secs(2 * 3_600)).as_millis()).expect("a time");
+    let early = |partition| {
+        Record::new(&scene.topic, "early").partition(partition).id(format!("early-{partition}")).timestamp(old)
+    };
+    scene.produce(&[early(0), early(1)]);
     await_all(&scene, 2);
     stop(&first);
     scene.ledger.behave(|_| async { Answer::status(200).held(std::future::pending()) });
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
-    let old = i64::try_from(now.saturating_sub(Duration::from_secs(2 * 3_600)).as_millis()).expect("a time");
     let late = |number: i32| {
         Record::new(&scene.topic, "late").partition(number % 2).id(format!("late-{number}")).timestamp(old)
     };
