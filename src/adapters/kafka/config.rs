@@ -48,6 +48,9 @@ const CONSUMER_DEFAULTS: [(&str, &str); 5] = [
     ("reconnect.backoff.max.ms", "2000"),
 ];
 
+/// How long a rebalance waits for a member, unless a drain may take longer.
+const REBALANCE: Duration = Duration::from_secs(60);
+
 /// Never the operator's to change.
 const CONSUMER_FIXED: [(&str, &str); 5] = [
     ("enable.auto.commit", "false"),
@@ -66,11 +69,22 @@ impl KafkaConfig {
         if !broker_assigns && !self.properties.contains_key("partition.assignment.strategy") {
             config.set("partition.assignment.strategy", "cooperative-sticky");
         }
+        if !self.properties.contains_key("max.poll.interval.ms") {
+            config.set("max.poll.interval.ms", self.rebalance_timeout().as_millis().to_string());
+        }
         config.set("group.id", &self.group);
         for (name, value) in CONSUMER_FIXED {
             config.set(name, value);
         }
         config
+    }
+
+    /// How long a rebalance waits for a member: enough for a drain. It is also how long the client waits for a coordinator
+    /// that falls silent in the middle of a join (`rd_kafka_JoinGroupRequest`), and its own five minutes are for
+    /// applications that work between two polls; we never do.
+    fn rebalance_timeout(&self) -> Duration {
+        let session = self.properties.get("session.timeout.ms").and_then(|text| text.parse().ok());
+        REBALANCE.max(self.revoke_deadline * 2).max(Duration::from_millis(session.unwrap_or(0)))
     }
 
     /// A consumer without group that sees records of open transactions too: for the true end of a log.
@@ -134,6 +148,18 @@ mod tests {
         for (name, asked, got) in table {
             assert_eq!(config(&[(name, asked)]).consumer().get(name), Some(got), "{name}");
         }
+    }
+
+    #[test]
+    fn a_rebalance_waits_for_a_drain_and_not_for_minutes() {
+        let interval = |properties: &[(&str, &str)], drain: u64| {
+            let config = KafkaConfig { revoke_deadline: Duration::from_secs(drain), ..config(properties) };
+            config.consumer().get("max.poll.interval.ms").map(str::to_owned)
+        };
+        assert_eq!(interval(&[], 30).as_deref(), Some("60000"));
+        assert_eq!(interval(&[], 100).as_deref(), Some("200000"));
+        assert_eq!(interval(&[("session.timeout.ms", "90000")], 30).as_deref(), Some("90000"));
+        assert_eq!(interval(&[("max.poll.interval.ms", "300000")], 30).as_deref(), Some("300000"));
     }
 
     #[test]
