@@ -50,6 +50,11 @@ impl LowWater {
         Some(slot)
     }
 
+    /// Records below `to` that were not taken in are gone: nothing is expected before it.
+    pub fn skip_to(&mut self, to: NextOffset) {
+        self.next = self.next.max(to);
+    }
+
     /// Settles a record; returns how many records low water passed by it. Settling one twice changes nothing.
     pub fn settle(&mut self, slot: Slot) -> u64 {
         let Some(taken) = self.place(slot).and_then(|place| self.window.get_mut(place)) else { return 0 };
@@ -134,6 +139,17 @@ mod tests {
         assert_eq!(low_water.position(), NextOffset(100));
         assert_eq!(low_water.settle(slots[0]), 1);
         assert_eq!(low_water.position(), NextOffset(101));
+    }
+
+    #[test]
+    fn what_is_gone_is_passed_once_all_below_it_is_settled() {
+        let (mut low_water, slots) = taken(5, &[5]);
+        low_water.skip_to(NextOffset(100));
+        assert_eq!((low_water.position(), low_water.take(Offset(50))), (NextOffset(5), None));
+        low_water.settle(slots[0]);
+        assert_eq!(low_water.due(), Some(NextOffset(100)));
+        low_water.skip_to(NextOffset(7));
+        assert_eq!(low_water.taken_to(), NextOffset(100), "never back");
     }
 
     #[test]

@@ -64,16 +64,16 @@ pub fn encode(owner: Owner, past: &Past) -> Vec<u8> {
         }
     }
     for (producer, tracker) in past.producers.iter() {
-        put_producer(&mut out, producer, tracker);
+        put_producer(&mut out, producer, tracker, past.producers.is_unseen(producer));
     }
     out
 }
 
-fn put_producer(out: &mut Vec<u8>, producer: &[u8], tracker: &Tracker) {
+fn put_producer(out: &mut Vec<u8>, producer: &[u8], tracker: &Tracker, unseen: bool) {
     unsigned(out, producer.len() as u64);
     out.extend_from_slice(producer);
     put_run(out, tracker.run());
-    out.push(u8::from(tracker.former().is_some()));
+    out.push(u8::from(tracker.former().is_some()) | u8::from(unseen) << 1);
     if let Some(former) = tracker.former() {
         put_run(out, former);
     }
@@ -122,16 +122,17 @@ fn past(rest: &mut &[u8], now: Now) -> Option<Past> {
         let length = usize::try_from(take_unsigned(rest)?).ok()?;
         let (producer, behind) = rest.split_at_checked(length)?;
         *rest = behind;
-        producers.restore(producer.into(), tracker(rest, observed_to, now)?);
+        let (tracker, unseen) = tracker(rest, observed_to, now)?;
+        producers.restore(producer.into(), tracker, unseen);
     }
     Some(Past { observed_to, settled, producers })
 }
 
-fn tracker(rest: &mut &[u8], observed_to: NextOffset, now: Now) -> Option<Tracker> {
+fn tracker(rest: &mut &[u8], observed_to: NextOffset, now: Now) -> Option<(Tracker, bool)> {
     let this = run(rest)?;
-    let former = match take(rest)? {
-        0 => None,
-        1 => Some(run(rest)?),
+    let flags = take(rest)?;
+    let (former, unseen) = match flags {
+        0..=3 => (if flags & 1 == 0 { None } else { Some(run(rest)?) }, flags & 2 != 0),
         _ => return None,
     };
     let mut missing = Vec::new();
@@ -144,7 +145,7 @@ fn tracker(rest: &mut &[u8], observed_to: NextOffset, now: Now) -> Option<Tracke
         missing.push(Missing { first, last, before, after, since, lost: flags & 1 != 0, past: flags & 2 != 0 });
     }
     let as_of = Offset(observed_to.0.checked_sub(1)?);
-    Some(Tracker::restore(this, former, as_of, missing))
+    Some((Tracker::restore(this, former, as_of, missing), unseen))
 }
 
 fn run(rest: &mut &[u8]) -> Option<Run> {

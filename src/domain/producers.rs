@@ -119,13 +119,18 @@ impl Producers {
         self.followed.iter().map(|(producer, followed)| (&**producer, &followed.tracker))
     }
 
+    /// Whether records that nobody observed stand behind a producer's last one.
+    pub fn is_unseen(&self, producer: &[u8]) -> bool {
+        self.followed.get(producer).is_some_and(|followed| followed.unseen)
+    }
+
     /// Whether none is followed.
     pub fn is_empty(&self) -> bool {
         self.followed.is_empty()
     }
 
     /// Takes over what another process knew of a producer; beyond the bounds nothing.
-    pub fn restore(&mut self, producer: ProducerName, tracker: Tracker) {
+    pub fn restore(&mut self, producer: ProducerName, tracker: Tracker, unseen: bool) {
         let (ranges, suspected) = open(&tracker);
         let room = self.followed.len() < MOST_PRODUCERS && self.ranges + ranges <= MOST_RANGES_IN_ALL;
         if !room || self.followed.contains_key(&producer) {
@@ -134,7 +139,7 @@ impl Producers {
         self.seen += 1;
         self.ranges += ranges;
         self.suspected += suspected;
-        self.followed.insert(producer, Followed { tracker, seen: self.seen, unseen: false });
+        self.followed.insert(producer, Followed { tracker, seen: self.seen, unseen });
     }
 
     /// Records stand in the log that nobody observed: whatever number a producer goes on with is no gap.

@@ -55,9 +55,14 @@ impl Chronicle {
         matches!(self.stage, Stage::Known | Stage::NotKept)
     }
 
-    /// Whether something is to be kept, or on its way.
+    /// Whether it is on its way to the store.
+    pub(super) fn is_on_its_way(&self) -> bool {
+        self.keeping
+    }
+
+    /// Whether something is to be kept.
     pub(super) fn is_due(&self) -> bool {
-        self.keeping || (self.changed && self.stage == Stage::Known)
+        self.changed && self.stage == Stage::Known
     }
 
     /// A record was taken in.
@@ -166,7 +171,10 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         let known = committed.max(settled.map(|landmark| landmark.offset.next()));
         let found = fit(known, log_start, log_end);
         match (committed, settled) {
-            _ if home.another => self.begin_from(index, log_start, Fit::Truncation(above(known, log_end)), false),
+            // The group's offsets go with a topic: where they are still there, it may be the same log, cut off.
+            _ if home.another => {
+                self.begin_from(index, log_start, Fit::Truncation(above(known, log_end)), committed.is_some());
+            }
             (None, Some(landmark)) if found == Fit::Whole && log_start <= NextOffset(landmark.offset.0) => {
                 home.chronicle.stage = Stage::Looking(landmark);
                 let partition = home.partition.clone();
@@ -246,7 +254,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         let (mut pasts, mut kept, mut commits) = (Vec::new(), Vec::new(), Vec::new());
         let free = |home: &&mut Home| wanted(home.phase) && home.committing.is_none() && !home.chronicle.keeping;
         for home in self.homes.iter_mut().filter(free) {
-            let keeps = home.chronicle.is_due();
+            let keeps = home.keeps();
             if keeps && !self.store_up && !matches!(home.phase, Phase::Committing { .. }) {
                 continue; // nothing can be settled meanwhile, and a commit must not be ahead of what is kept
             }

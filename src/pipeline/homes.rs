@@ -113,6 +113,12 @@ impl Home {
         self.low_water.due().filter(|_| !self.holds_commits)
     }
 
+    /// Whether its past is to be kept. Not before the start that follows a loss is committed, nor before an operator has
+    /// looked: whoever comes next must find the loss as this process has found it.
+    pub(super) fn keeps(&self) -> bool {
+        self.chronicle.is_due() && !self.holds_commits && !self.start_due
+    }
+
     /// It is read from here on; `commits`: which must be committed before anything is forwarded.
     pub(super) fn starts_at(&mut self, start: NextOffset, commits: bool) {
         self.low_water = LowWater::starting_at(start);

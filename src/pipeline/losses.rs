@@ -151,6 +151,9 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     pub(super) fn jumped(&mut self, partition: &TopicPartition, from: NextOffset, to: NextOffset) {
         let Some(index) = self.homes.index(partition) else { return };
         let count = u64::try_from(to.0.saturating_sub(from.0)).unwrap_or(0);
+        if let Some(home) = self.homes.get_mut(index) {
+            home.low_water.skip_to(to);
+        }
         let detail = format!(
             "records were deleted before they were read: offsets {}-{}, {count} lost, going on at {}",
             from.0,

@@ -136,6 +136,11 @@ impl Partitions {
         self.get(at).map(|owned| owned.next)
     }
 
+    /// Whether a partition may be read by the pipeline's word.
+    pub(super) fn has_begun(&self, at: &TopicPartition) -> bool {
+        self.get(at).is_some_and(|owned| owned.begun)
+    }
+
     /// Whether a partition is ours.
     pub(super) fn contains(&self, at: &TopicPartition) -> bool {
         self.get(at).is_some()

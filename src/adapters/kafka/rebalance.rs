@@ -32,7 +32,17 @@ pub(super) struct Group {
     /// Whether we have ever been given a partition: our settings have been right at least once.
     pub(super) was_assigned: bool,
     repair: Option<Lookup>,
+    /// What the question under way was asked for.
+    asked: Asked,
     repair_again: Option<Instant>,
+}
+
+/// Why partitions were looked after, and where we stood then: they are read on while the answer is on its way.
+#[derive(Debug, Default)]
+struct Asked {
+    out_of_range: bool,
+    another: bool,
+    positions: HashMap<TopicPartition, NextOffset>,
 }
 
 #[derive(Debug, Default)]
@@ -105,7 +115,7 @@ impl<P: Fn() + Send> Polling<P> {
             && let Some(change) = self.group.changes.pop_front()
         {
             began = true;
-            self.group.repair = None;
+            self.forget_repair();
             self.group.answering = self.begin_answer(change);
         }
         if (was_owed || began) && matches!(self.group.answering, Answering::Nothing) {
@@ -247,31 +257,51 @@ impl<P: Fn() + Send> Polling<P> {
         let another_due = self.group.another && self.group.repair_again.is_none_or(|again| Instant::now() >= again);
         if self.group.out_of_range || unknown_due || another_due {
             self.group.repair_again = Some(Instant::now() + UNKNOWN_AGAIN);
-            let mut asked = self.group.unknown.clone();
-            if self.group.out_of_range || self.group.another {
-                asked.extend(self.partitions.all());
+            self.group.asked = Asked {
+                out_of_range: std::mem::take(&mut self.group.out_of_range),
+                another: std::mem::take(&mut self.group.another),
+                positions: self.partitions.positions().into_iter().collect(),
+            };
+            let mut wanted = self.group.unknown.clone();
+            if self.group.asked.out_of_range || self.group.asked.another {
+                wanted.extend(self.partitions.all());
             }
-            let asked = asked.into_iter().collect();
-            let landmarks = self.partitions.landmarks();
-            self.group.repair = Lookup::start(&self.consumer, &self.config, asked, landmarks, Duration::ZERO).ok();
+            let wanted = wanted.into_iter().collect();
+            let landmarks = if self.group.asked.another { self.partitions.landmarks() } else { HashMap::new() };
+            match Lookup::start(&self.consumer, &self.config, wanted, landmarks, Duration::ZERO) {
+                Ok(lookup) => self.group.repair = Some(lookup),
+                Err(_) => self.forget_repair(),
+            }
         }
     }
 
+    /// A question is not waited for any more; why it was asked is remembered.
+    fn forget_repair(&mut self) {
+        self.group.repair = None;
+        let asked = std::mem::take(&mut self.group.asked);
+        self.group.out_of_range |= asked.out_of_range;
+        self.group.another |= asked.another;
+    }
+
     fn repaired(&mut self, answer: Answer) {
-        self.group.another &= answer.unknown.iter().any(|at| self.partitions.contains(at));
-        let (gone, found): (Vec<_>, Vec<_>) =
-            answer.found.into_iter().filter(|found| self.needs_start(found)).partition(|found| self.jumps(found));
+        let asked = std::mem::take(&mut self.group.asked);
+        self.group.another |= asked.another && answer.unknown.iter().any(|at| self.partitions.contains(at));
+        let (gone, found): (Vec<_>, Vec<_>) = answer
+            .found
+            .into_iter()
+            .filter(|found| self.needs_start(found, &asked))
+            .partition(|found| self.jumps(found));
         let names: Vec<_> = found.iter().map(|found| found.partition.clone()).collect();
-        let out_of_range = std::mem::take(&mut self.group.out_of_range);
         let lost = self.partitions.remove(&names);
-        if found.is_empty() && gone.is_empty() && !out_of_range {
+        if found.is_empty() && gone.is_empty() && !asked.out_of_range {
             return;
         }
         if !lost.is_empty() {
             self.handover.push(Intake::Lost(lost.clone()));
         }
-        // None is out of range any more: the log has grown again. Whichever stands still goes on where it was.
-        let restart = out_of_range && lost.is_empty() && gone.is_empty();
+        // One that is in range again, because its log has grown, stands still until it is told to go on where it was; so
+        // does one that has come out of range since the question, and then says so again.
+        let restart = asked.out_of_range;
         let jumps: Vec<_> = gone.iter().map(|found| (found.partition.clone(), found.log_start)).collect();
         let assigned = self.reassign(&lost, &found, &jumps, restart);
         if assigned.is_ok() {
@@ -280,9 +310,16 @@ impl<P: Fn() + Send> Polling<P> {
         self.took_over(assigned, found);
     }
 
-    fn needs_start(&self, found: &Found) -> bool {
-        match self.partitions.next(&found.partition) {
-            Some(next) => found.another || next < found.log_start || next > found.log_end,
+    /// One that has not begun comes out of range by itself once it has. The end was asked for: one that was read on since
+    /// then stands above it.
+    fn needs_start(&self, found: &Found, asked: &Asked) -> bool {
+        let at = &found.partition;
+        match self.partitions.next(at) {
+            Some(_) if !self.partitions.has_begun(at) => false,
+            Some(next) => {
+                let stood_still = asked.positions.get(at) == Some(&next);
+                found.another || next < found.log_start || (next > found.log_end && stood_still)
+            }
             None => self.group.unknown.contains(&found.partition),
         }
     }

@@ -48,6 +48,10 @@ fn behind_records_that_nobody_observed_a_number_ahead_is_no_gap() {
     producers.passed_unseen();
     assert!(producers.observe(b"a", 1, Offset(7), at(0)).recovered, "what was missing may still arrive");
     producers.passed_unseen();
+    let mut past = Past::none(NextOffset(8));
+    past.producers = producers;
+    let stored = encode(Owner([0; 16]), &past);
+    let mut producers = decode(&stored, at(0)).unwrap().unwrap().producers; // also over a restart
     assert_eq!(producers.observe(b"a", 9, Offset(8), at(0)), Sighting::default());
     assert!(producers.observe(b"a", 11, Offset(9), at(0)).gap, "once only");
 }
