@@ -114,7 +114,7 @@ fn a_slow_request_of_a_dead_process_is_refused_once_the_next_attempt_has_come() 
     let progress = watch::Sender::new(Progress::default());
     let (app, told) = (bank.clone(), progress.clone());
     scene.ledger.behave(move |request| answer_out_of_order(app.clone(), told.clone(), from, request));
-    let kill = format!("{}=kill@{}", Failpoint::RequestSent.as_str(), from + 20);
+    let kill = format!("{}=kill@{}", Failpoint::RequestSent.as_str(), from + 40);
     let old = sidecar(scene, OLD, &[("FAILPOINTS", &kill)]);
     assert_eq!(old.wait_exit(PATIENCE), Some(137), "{}", old.tail());
     let new = sidecar(scene, NEW, &[]);
