@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::settings::table;
+use crate::settings::{Log, Problems, table};
 
 /// What the user asked for.
 #[derive(Debug, Parser)]
@@ -45,6 +45,21 @@ pub fn main() -> ExitCode {
 
 fn settings_help() -> String {
     format!("Settings are environment variables:\n{}", table::help())
+}
+
+/// Says what is wrong with the settings of a command that ends with a table.
+fn refuse(problems: &Problems) -> ExitCode {
+    eprintln!("kafka-once: problems with the settings:\n{problems}");
+    ExitCode::from(Problems::EXIT_CODE)
+}
+
+/// The table is what one came for: logs only for those who ask. Whether they have.
+fn log_if_asked(log: &Log) -> bool {
+    let asked = environment().any(|(name, _)| name == "ONCE_LOG");
+    if asked {
+        run::start_logging(log);
+    }
+    asked
 }
 
 /// The process' own environment, for the settings.

@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
+pub use crate::support::load::stop;
 use crate::support::scene::{PATIENCE, Scene};
+use crate::support::sidecar::Metrics;
 use crate::support::{Record, Sidecar};
 
 /// Suspicion is short, commits are frequent, and dead processes are noticed soon.
@@ -66,12 +68,12 @@ pub fn range(producer: &str, first: u64, last: u64) -> Range {
 
 /// Waits until these sidecars have told so many ranges.
 pub fn await_lost(sidecar: &Sidecar, missing: u64) {
-    let counted = |metrics: &crate::support::sidecar::Metrics| lost(metrics, "sequence") >= missing;
+    let counted = |metrics: &Metrics| lost(metrics, "sequence") >= missing;
     sidecar.await_metrics(PATIENCE, counted).expect("losses are counted");
 }
 
 /// `lost_records_total` of one cause.
-pub fn lost(metrics: &crate::support::sidecar::Metrics, cause: &str) -> u64 {
+pub fn lost(metrics: &Metrics, cause: &str) -> u64 {
     whole(metrics.sum("kafka_once_lost_records_total", &[("cause", cause)]))
 }
 
@@ -105,10 +107,4 @@ pub fn incidents(sidecar: &Sidecar) -> Vec<(String, String)> {
 pub fn await_all(scene: &Scene, effects: usize) {
     scene.await_applied(effects);
     scene.await_committed();
-}
-
-/// Ends a sidecar in order.
-pub fn stop(sidecar: &Sidecar) {
-    sidecar.sigterm();
-    assert_eq!(sidecar.wait_exit(PATIENCE), Some(0), "{}", sidecar.tail());
 }

@@ -8,7 +8,7 @@ use rdkafka::Offset as Place;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 
-use super::config::client;
+use super::config::{client, ungrouped};
 use super::facts::{FactsError, refusal};
 use super::lookup::{in_order, list, times};
 use crate::domain::record::TopicPartition;
@@ -36,11 +36,7 @@ pub async fn backlog(
     since: UnixMillis,
     timeout: Duration,
 ) -> Result<Vec<Backlog>, FactsError> {
-    let mut properties = properties.clone();
-    for grouped in ["group.instance.id", "group.protocol", "partition.assignment.strategy"] {
-        properties.remove(grouped);
-    }
-    let mut config = client(brokers, &properties, &[]);
+    let mut config = client(brokers, &ungrouped(properties), &[]);
     config.set("group.id", group).set("enable.auto.commit", "false");
     let asker: BaseConsumer = config.create().map_err(|error| FactsError::Refused(error.to_string()))?;
     let ask = move || {

@@ -89,14 +89,19 @@ impl KafkaConfig {
 
     /// A consumer without group that sees records of open transactions too: for the true end of a log.
     pub(super) fn watermark_reader(&self) -> ClientConfig {
-        let mut properties = self.properties.clone();
-        for grouped in ["group.instance.id", "group.protocol", "partition.assignment.strategy"] {
-            properties.remove(grouped);
-        }
-        let mut config = client(&self.brokers, &properties, &[]);
+        let mut config = client(&self.brokers, &ungrouped(&self.properties), &[]);
         config.set("isolation.level", "read_uncommitted");
         config
     }
+}
+
+/// The operator's properties without those that only a member of a group may have.
+pub(super) fn ungrouped(properties: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut properties = properties.clone();
+    for grouped in ["group.instance.id", "group.protocol", "partition.assignment.strategy"] {
+        properties.remove(grouped);
+    }
+    properties
 }
 
 /// A client of `brokers`: `defaults`, overruled by `properties`.

@@ -9,7 +9,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
 
-use super::config::client;
+use super::config::{client, ungrouped};
 
 /// What the brokers say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,11 +64,7 @@ pub async fn facts(
     topics: &[String],
     timeout: Duration,
 ) -> Result<Facts, FactsError> {
-    let mut properties = properties.clone();
-    for grouped in ["group.instance.id", "group.protocol", "partition.assignment.strategy"] {
-        properties.remove(grouped);
-    }
-    let config = client(brokers, &properties, &[]);
+    let config = client(brokers, &ungrouped(properties), &[]);
     let names: Vec<String> = topics.iter().filter(|name| !name.starts_with('^')).cloned().collect();
     let asker: BaseConsumer = config.create().map_err(|error| FactsError::Refused(error.to_string()))?;
     let described = names.clone();

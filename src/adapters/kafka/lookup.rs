@@ -165,8 +165,8 @@ impl Asker {
         &self,
         partitions: &[TopicPartition],
     ) -> KafkaResult<(Vec<(TopicPartition, (NextOffset, NextOffset))>, Vec<TopicPartition>)> {
-        let at_once = self.edges(partitions, Offset::End).and_then(|ends| {
-            let starts = self.edges(partitions, Offset::Beginning)?;
+        let at_once = edges(&self.consumer, partitions, Offset::End, ANSWER).and_then(|ends| {
+            let starts = edges(&self.consumer, partitions, Offset::Beginning, ANSWER)?;
             Ok(starts.into_iter().zip(ends).collect::<Vec<_>>())
         });
         if let Ok(edges) = at_once {
@@ -189,15 +189,6 @@ impl Asker {
     fn ask_anew(&self, unknown: &[TopicPartition]) -> KafkaResult<()> {
         let topics: HashSet<&Topic> = unknown.iter().map(|at| &at.topic).collect();
         topics.into_iter().try_for_each(|topic| self.partitions_of(topic).map(|_| ()))
-    }
-
-    /// One edge of each log.
-    fn edges(&self, partitions: &[TopicPartition], edge: Offset) -> KafkaResult<Vec<NextOffset>> {
-        let answer = times(&self.consumer, list(partitions), edge, ANSWER)?;
-        in_order(&answer, partitions, |element| match element.offset() {
-            Offset::Offset(offset) => Ok(NextOffset(offset)),
-            _ => Err(KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset)),
-        })
     }
 
     fn committed(&self, partitions: &[TopicPartition]) -> KafkaResult<Vec<Option<(NextOffset, String)>>> {
@@ -281,6 +272,20 @@ pub(super) fn times<C: ConsumerContext>(
 ) -> KafkaResult<TopicPartitionList> {
     list.set_all_offsets(place)?;
     asker.offsets_for_times(list, timeout)
+}
+
+/// One edge of each log.
+pub(super) fn edges<C: ConsumerContext>(
+    asker: &BaseConsumer<C>,
+    partitions: &[TopicPartition],
+    edge: Offset,
+    timeout: Duration,
+) -> KafkaResult<Vec<NextOffset>> {
+    let answer = times(asker, list(partitions), edge, timeout)?;
+    in_order(&answer, partitions, |element| match element.offset() {
+        Offset::Offset(offset) => Ok(NextOffset(offset)),
+        _ => Err(KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset)),
+    })
 }
 
 /// Reads an answer in the order of the question; an error of any partition is an error of all.

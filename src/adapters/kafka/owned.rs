@@ -179,8 +179,10 @@ impl Partitions {
 
     /// May be read from now on, each from where it is said, unless it was assigned anew since.
     pub(super) fn begin(&mut self, starts: &[(TopicPartition, NextOffset)], seen: Assignment) {
-        for (at, start) in starts.iter().filter(|(at, _)| self.register.holds(at, seen)) {
-            if let Some(owned) = self.owned.get_mut(&at.topic).and_then(|topic| topic.get_mut(&at.partition)) {
+        for (at, start) in starts {
+            if self.register.holds(at, seen)
+                && let Some(owned) = self.get_mut(at)
+            {
                 (owned.next, owned.begun) = (*start, true); // the resume that follows seeks there
             }
         }
@@ -188,7 +190,7 @@ impl Partitions {
 
     /// Goes on elsewhere: what stood before is gone. The client has been told, and to pause it.
     pub(super) fn jump(&mut self, at: &TopicPartition, to: NextOffset) {
-        if let Some(owned) = self.owned.get_mut(&at.topic).and_then(|topic| topic.get_mut(&at.partition)) {
+        if let Some(owned) = self.get_mut(at) {
             (owned.next, owned.paused) = (to, true);
         }
     }
@@ -250,7 +252,7 @@ impl Partitions {
 
     fn each(&mut self, partitions: &[TopicPartition], change: impl Fn(&mut Owned)) {
         for at in partitions {
-            if let Some(owned) = self.owned.get_mut(&at.topic).and_then(|topic| topic.get_mut(&at.partition)) {
+            if let Some(owned) = self.get_mut(at) {
                 change(owned);
             }
         }
@@ -258,6 +260,10 @@ impl Partitions {
 
     fn get(&self, at: &TopicPartition) -> Option<&Owned> {
         self.owned.get(&at.topic)?.get(&at.partition)
+    }
+
+    fn get_mut(&mut self, at: &TopicPartition) -> Option<&mut Owned> {
+        self.owned.get_mut(&at.topic)?.get_mut(&at.partition)
     }
 
     fn iter(&self) -> impl Iterator<Item = (TopicPartition, &Owned)> {

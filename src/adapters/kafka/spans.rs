@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use rdkafka::Offset as Place;
 use rdkafka::consumer::BaseConsumer;
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult};
 
 use super::facts::{FactsError, describe, refusal};
-use super::lookup::{in_order, list, times};
+use super::lookup::{edges, in_order, list, times};
 use super::topic_reader::ReadError;
 use crate::domain::record::{NextOffset, Topic, TopicPartition};
 use crate::domain::time::UnixMillis;
@@ -82,20 +82,6 @@ fn chosen(topic: &Topic, count: usize, wanted: &[i32]) -> Result<Vec<TopicPartit
         known.then(|| TopicPartition { topic: Arc::clone(topic), partition }).ok_or(unknown)
     };
     wanted.into_iter().map(at).collect()
-}
-
-/// One edge of each log.
-fn edges(
-    asker: &BaseConsumer,
-    partitions: &[TopicPartition],
-    edge: Place,
-    timeout: Duration,
-) -> KafkaResult<Vec<NextOffset>> {
-    let answer = times(asker, list(partitions), edge, timeout)?;
-    in_order(&answer, partitions, |element| match element.offset() {
-        Place::Offset(offset) => Ok(NextOffset(offset)),
-        _ => Err(KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset)),
-    })
 }
 
 /// The first record of each partition at or after a time, or the end where there is none.

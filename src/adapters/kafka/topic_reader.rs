@@ -10,7 +10,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{ClientConfig, Offset as Place, TopicPartitionList};
 
-use super::config::client;
+use super::config::{client, ungrouped};
 use super::errors::{Fate, fate};
 use super::facts::FactsError;
 use super::record::{Wanted, to_record_of};
@@ -105,11 +105,7 @@ pub struct TopicReader {
 impl TopicReader {
     /// A reader of `topic`; `properties` are the operator's.
     pub fn new(brokers: &str, properties: &BTreeMap<String, String>, topic: &str) -> Self {
-        let mut properties = properties.clone();
-        for grouped in ["group.instance.id", "group.protocol", "partition.assignment.strategy"] {
-            properties.remove(grouped);
-        }
-        let mut config = client(brokers, &properties, &DEFAULTS);
+        let mut config = client(brokers, &ungrouped(properties), &DEFAULTS);
         for (name, value) in FIXED {
             config.set(name, value);
         }

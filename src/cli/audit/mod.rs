@@ -59,16 +59,9 @@ pub(super) struct AuditArguments {
 pub(super) fn run(arguments: &AuditArguments) -> ExitCode {
     let settings = match AuditSettings::load(super::environment(), &super::read_file) {
         Ok(settings) => settings,
-        Err(problems) => {
-            eprintln!("kafka-once: problems with the settings:\n{problems}");
-            return ExitCode::from(Problems::EXIT_CODE);
-        }
+        Err(problems) => return super::refuse(&problems),
     };
-    // The table is what one came for: logs only for those who ask.
-    let logs = super::environment().any(|(name, _)| name == "ONCE_LOG");
-    if logs {
-        super::run::start_logging(&settings.log);
-    }
+    let logs = super::log_if_asked(&settings.log);
     match audit(arguments, &settings, logs) {
         Ok(report) => tell(&report, arguments.json),
         Err(error) => {

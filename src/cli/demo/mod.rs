@@ -20,7 +20,7 @@ use clap::Args;
 use self::child::ChildLog;
 use self::report::Report;
 use self::world::World;
-use crate::settings::{DemoSettings, LogFormat, Problems};
+use crate::settings::{DemoSettings, LogFormat};
 use crate::sidecar::Failure;
 
 /// What may be said behind `demo`.
@@ -40,16 +40,9 @@ pub(super) struct DemoArguments {
 pub(super) fn run(arguments: &DemoArguments) -> ExitCode {
     let settings = match DemoSettings::load(super::environment(), &super::read_file) {
         Ok(settings) => settings,
-        Err(problems) => {
-            eprintln!("kafka-once: problems with the settings:\n{problems}");
-            return ExitCode::from(Problems::EXIT_CODE);
-        }
+        Err(problems) => return super::refuse(&problems),
     };
-    // The table is what one came for: logs only for those who ask.
-    let logs = super::environment().any(|(name, _)| name == "ONCE_LOG");
-    if logs {
-        super::run::start_logging(&settings.log);
-    }
+    let logs = super::log_if_asked(&settings.log);
     match demonstrate(arguments, &settings, logs) {
         Ok(report) => tell(&report, arguments.json),
         Err(error) => {
