@@ -149,6 +149,8 @@ pub enum Intake {
     },
     /// What became of a [`LogCommand::Look`].
     Looked {
+        /// The newest assignment that its order knew.
+        seen: Assignment,
         /// The partition.
         partition: TopicPartition,
         /// Whether its log is the one that the landmark stood in.

@@ -9,6 +9,7 @@ pub mod doubt;
 pub mod group_start;
 pub mod hashed;
 pub mod history;
+pub mod horizon;
 pub mod identity;
 pub mod lanes;
 pub mod life;

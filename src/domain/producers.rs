@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::record::Offset;
 use super::sequence::{Missing, Observation, Observed, Tracker};
-use super::time::Now;
+use super::time::{Moment, Now};
 
 /// Producers followed in one partition at most. Beyond, those that were silent for longest are forgotten.
 pub const MOST_PRODUCERS: usize = 1024;
@@ -91,14 +91,14 @@ impl Producers {
         Sighting { gap, recovered, given_up, forgotten: 0 }
     }
 
-    /// Declares every suspected range lost whose grace has ended; each one once.
-    pub fn expire(&mut self, now: Now, grace: Duration) -> Vec<LostRange> {
+    /// Declares every suspected range lost whose grace has ended by a moment; each one once.
+    pub fn expire(&mut self, by: Moment, grace: Duration) -> Vec<LostRange> {
         if self.suspected == 0 {
             return Vec::new();
         }
         let mut all = Vec::new();
         for (producer, followed) in &mut self.followed {
-            all.extend(followed.tracker.expire(now, grace).into_iter().map(|range| lost(producer, range)));
+            all.extend(followed.tracker.expire(by, grace).into_iter().map(|range| lost(producer, range)));
         }
         self.suspected -= all.iter().map(|lost| u128::from(lost.range.count())).sum::<u128>();
         all

@@ -1,7 +1,7 @@
 //! Which numbers of a producer's sequence never arrived.
 
 use super::record::Offset;
-use super::time::Now;
+use super::time::{Moment, Now};
 
 /// How many missing ranges are kept for one producer, suspected and lost together, unless it is given more room.
 pub const MOST_RANGES: usize = 64;
@@ -169,9 +169,9 @@ impl Tracker {
         (!dropped.lost).then_some(Missing { lost: true, ..dropped })
     }
 
-    /// Declares every suspected range lost whose grace has ended; returns those, each one once.
-    pub fn expire(&mut self, now: Now, grace: std::time::Duration) -> Vec<Missing> {
-        let ended = |missing: &&mut Missing| !missing.lost && now.moment.since(missing.since.moment) >= grace;
+    /// Declares every suspected range lost whose grace has ended by a moment; returns those, each one once.
+    pub fn expire(&mut self, by: Moment, grace: std::time::Duration) -> Vec<Missing> {
+        let ended = |missing: &&mut Missing| !missing.lost && by.since(missing.since.moment) >= grace;
         self.missing
             .iter_mut()
             .filter(ended)

@@ -26,8 +26,13 @@ enum Stage {
     Looking(Landmark),
     /// It is known, and kept.
     Known,
-    /// It is known, and cannot be kept: somebody else does, or what stands there is not ours.
+    /// It is known, and cannot be kept: what stands there is not ours.
     NotKept,
+    /// It is known, and another owner has taken it: so it is while the partition goes to somebody else, or the store has
+    /// come back with what it held before we took it. If the group accepts a commit of ours, it is ours.
+    Outdone,
+    /// The store was asked to make us its owner again.
+    Retaking,
 }
 
 /// One partition's past, and what is under way with it.
@@ -52,7 +57,7 @@ impl Chronicle {
 
     /// Whether records may be taken in.
     pub(super) fn is_read(&self) -> bool {
-        matches!(self.stage, Stage::Known | Stage::NotKept)
+        matches!(self.stage, Stage::Known | Stage::NotKept | Stage::Outdone | Stage::Retaking)
     }
 
     /// Whether it is on its way to the store.
@@ -92,6 +97,19 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             home.chronicle.stage = Stage::Asked;
             asked.push((home.partition.clone(), home.assignment, home.chronicle.owner));
         }
+        self.take_pasts(asked);
+    }
+
+    /// The group has accepted a commit, so the partition is ours, whoever has taken its past.
+    pub(super) fn retake_past(&mut self, index: u32) {
+        let outdone = |home: &&mut Home| home.chronicle.stage == Stage::Outdone;
+        let Some(home) = self.homes.get_mut(index).filter(outdone) else { return };
+        home.chronicle.stage = Stage::Retaking;
+        let asked = (home.partition.clone(), home.assignment, home.chronicle.owner);
+        self.take_pasts(vec![asked]);
+    }
+
+    fn take_pasts(&self, asked: Vec<(TopicPartition, Assignment, Owner)>) {
         if asked.is_empty() {
             return;
         }
@@ -118,11 +136,14 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         };
         for ((partition, assignment), stored) in asked.into_iter().zip(answers) {
             let Some(index) = self.homes.index(&partition) else { continue };
-            let current = |home: &&mut Home| home.assignment == assignment && home.chronicle.stage == Stage::Asked;
-            let Some(home) = self.homes.get_mut(index).filter(current) else { continue };
-            match stored {
-                None => home.chronicle.stage = Stage::Unread,
-                Some(stored) => self.past_read(index, &stored),
+            let Some(home) = self.homes.get_mut(index).filter(|home| home.assignment == assignment) else { continue };
+            match (home.chronicle.stage, stored) {
+                (Stage::Asked, None) => home.chronicle.stage = Stage::Unread,
+                (Stage::Asked, Some(stored)) => self.past_read(index, &stored),
+                (Stage::Retaking, None) => home.chronicle.stage = Stage::Outdone,
+                (Stage::Retaking, Some(StoredPast::Foreign)) => home.chronicle.stage = Stage::NotKept,
+                (Stage::Retaking, Some(_)) => (home.chronicle.stage, home.chronicle.changed) = (Stage::Known, true),
+                _ => {}
             }
         }
     }
@@ -162,51 +183,63 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         self.judge(index);
     }
 
-    /// Compares what is known with what the log holds: where to start, and what is gone.
+    /// Asks whether the log is still the one that the last settled record stood in, if that can be: a group's offsets may
+    /// be gone while its log is there, and may be there while another log has come under the same name.
     fn judge(&mut self, index: u32) {
         let Some(home) = self.homes.get_mut(index) else { return };
-        let committed = home.committed_at_start.as_ref().map(|(next, _)| *next);
-        let settled = home.chronicle.past.settled;
-        let (log_start, log_end) = (home.log_start, home.doubt.end());
-        let known = committed.max(settled.map(|landmark| landmark.offset.next()));
-        let found = fit(known, log_start, log_end);
-        match (committed, settled) {
-            // The group's offsets go with a topic: where they are still there, it may be the same log, cut off.
-            _ if home.another => {
-                self.begin_from(index, log_start, Fit::Truncation(above(known, log_end)), committed.is_some());
-            }
-            (None, Some(landmark)) if found == Fit::Whole && log_start <= NextOffset(landmark.offset.0) => {
+        match home.chronicle.past.settled {
+            Some(landmark) if !home.another && home.log_start <= NextOffset(landmark.offset.0) => {
                 home.chronicle.stage = Stage::Looking(landmark);
                 let partition = home.partition.clone();
                 self.tell_log(LogCommand::Look(partition, landmark));
             }
-            (None, Some(_)) => self.begin_from(index, log_start, found, false),
-            (_, None) | (Some(_), _) => {
-                let start = home.low_water.position();
-                self.begin_from(index, start, found, true);
-            }
+            _ => self.begin_knowing(index, None),
         }
     }
 
-    /// The group's offsets are gone, and the log says whether the last settled record still stands in it.
-    pub(super) fn looked(&mut self, partition: &TopicPartition, standing: Standing) {
+    /// The log has said whether the last settled record still stands in it.
+    pub(super) fn looked(&mut self, seen: Assignment, partition: &TopicPartition, standing: Standing) {
         let Some(index) = self.homes.index(partition) else { return };
-        let Some(home) = self.homes.get_mut(index) else { return };
-        let Stage::Looking(landmark) = home.chronicle.stage else { return };
+        let Some(home) = self.homes.get_mut(index).filter(|home| home.assignment <= seen) else { return };
+        let Stage::Looking(_) = home.chronicle.stage else { return };
         home.chronicle.stage = Stage::Known;
-        let log_start = home.log_start;
-        match standing {
-            Standing::Same => {
+        self.begin_knowing(index, Some(standing));
+    }
+
+    /// Compares what is known with what the log holds: where to start, and what is gone. `standing`: of the last settled
+    /// record; `None` when it was not looked for.
+    fn begin_knowing(&mut self, index: u32, standing: Option<Standing>) {
+        let Some(home) = self.homes.get_mut(index) else { return };
+        let committed = home.committed_at_start.as_ref().map(|(next, _)| *next);
+        let behind = home.chronicle.past.settled.map(|landmark| landmark.offset.next());
+        let known = committed.max(behind);
+        let (log_start, log_end) = (home.log_start, home.doubt.end());
+        // What a former owner settled since the end was asked for is no truncation: it stands there.
+        let stands = standing.is_some_and(|standing| standing != Standing::Other);
+        let log_end = behind.filter(|_| stands).map_or(log_end, |behind| log_end.max(behind));
+        let found = fit(known, log_start, log_end);
+        let is_another = home.another || standing == Some(Standing::Other);
+        match (committed, behind, standing) {
+            // The group's offsets go with a topic: where they are still there, it may be the same log, cut off, or the
+            // records of the other one were handled already.
+            _ if is_another => {
+                self.begin_from(index, log_start, Fit::Truncation(above(known, log_end)), committed.is_some());
+            }
+            (None, Some(behind), Some(Standing::Same)) => {
                 tracing::warn!(
-                    topic = %partition.topic,
-                    partition = partition.partition,
-                    offset = landmark.offset.0,
+                    topic = %home.partition.topic,
+                    partition = home.partition.partition,
+                    start = behind.0,
                     "the group's offset is gone (expired or deleted): going on behind the last settled record"
                 );
-                self.begin_from(index, landmark.offset.next(), Fit::Whole, false);
+                self.begin_from(index, behind, Fit::Whole, false);
             }
-            Standing::Other => self.begin_from(index, log_start, Fit::Truncation(0), false),
-            Standing::Unclear => self.begin_from(index, log_start, Fit::Truncation(0), true),
+            (None, Some(_), Some(_)) => self.begin_from(index, log_start, Fit::Truncation(0), true),
+            (None, Some(_), None) => self.begin_from(index, log_start, found, false),
+            (Some(_), ..) | (_, None, _) => {
+                let start = home.low_water.position();
+                self.begin_from(index, start, found, true);
+            }
         }
     }
 
@@ -302,9 +335,10 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
                 Some(Keeping::Kept) => {}
                 None => home.chronicle.changed = true,
                 Some(refused @ (Keeping::NotOurs | Keeping::Foreign)) => {
-                    home.chronicle.stage = Stage::NotKept;
+                    let outdone = refused == Keeping::NotOurs;
+                    home.chronicle.stage = if outdone { Stage::Outdone } else { Stage::NotKept };
                     let (topic, partition) = (&home.partition.topic, home.partition.partition);
-                    tracing::warn!(%topic, partition, ?refused, "the partition's past is not kept any more");
+                    tracing::warn!(%topic, partition, ?refused, "the partition's past is not kept");
                 }
             }
         }

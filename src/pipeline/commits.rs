@@ -86,7 +86,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         if result == CommitResult::Failed {
             tracing::warn!("commit failed; tried again with the next interval");
         }
-        let mut safe = Vec::new();
+        let (mut safe, mut started) = (Vec::new(), Vec::new());
         for (partition, next) in offsets {
             // An answer to what an earlier assignment of the same partition had sent says nothing of this one.
             let Some(home) = self.homes.named(partition).filter(|home| home.assignment <= seen) else { continue };
@@ -94,6 +94,9 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
                 if *next == home.low_water.position() {
                     home.phase = Phase::Starting { committing: false };
                     home.start_due = result != CommitResult::Ok;
+                    if !home.start_due {
+                        started.push(partition.clone());
+                    }
                     home.start_after = self.now.moment.after(self.limits.commit_interval);
                 }
                 continue;
@@ -109,9 +112,13 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
                 *until = self.now.moment; // refused now, refused again: what was settled comes back as redelivery
             }
         }
+        for index in started.iter().filter_map(|partition| self.homes.index(partition)).collect::<Vec<_>>() {
+            self.start_committed(index);
+        }
         for (partition, next) in safe {
             if let Some(index) = self.homes.index(&partition) {
                 self.shorten_marks(index, next);
+                self.retake_past(index);
             }
         }
     }

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::chronicle::Chronicle;
+use super::losses::Loss;
 use super::marks::Marks;
 use crate::domain::doubt::Doubt;
 use crate::domain::group_start::GroupStart;
 use crate::domain::history::History;
+use crate::domain::horizon::Horizon;
 use crate::domain::low_water::{LowWater, Slot};
 use crate::domain::past_codec::Owner;
 use crate::domain::record::{NextOffset, TopicPartition};
@@ -55,6 +57,8 @@ pub(super) struct Home {
     pub(super) another: bool,
     /// What is kept of it beside its commits.
     pub(super) chronicle: Chronicle,
+    /// What was lost before its start, told once that start is committed: else its next owner finds and tells it again.
+    pub(super) untold: Option<Loss>,
     /// Records were lost, and nothing is committed before an operator has looked.
     pub(super) holds_commits: bool,
     /// What the group had committed when the partition was assigned.
@@ -74,6 +78,8 @@ pub(super) struct Home {
     pub(super) doubt: Doubt,
     /// The client has something left to read there.
     pub(super) unread: bool,
+    /// As of when its log has been read to its end.
+    pub(super) horizon: Horizon,
     /// Grows with each of its records that is taken in or settled.
     pub(super) moves: u64,
     /// Whether it stands still.
@@ -158,6 +164,7 @@ impl Homes {
             log_start: assigned.log_start,
             another: assigned.another,
             chronicle: Chronicle::new(assigned.start, owner),
+            untold: None,
             holds_commits: false,
             start_due: assigned.committed.as_ref().is_none_or(|(next, _)| *next != assigned.start),
             committed_at_start: assigned.committed,
@@ -168,6 +175,7 @@ impl Homes {
             open: 0,
             doubt: Doubt::none(assigned.log_end),
             unread: false,
+            horizon: Horizon::default(),
             moves: 0,
             watchdog: Watchdog::default(),
             awaits_operator: false,

@@ -4,6 +4,7 @@ use super::homes::Phase;
 use super::table::{Entry, Token};
 use super::{Pipeline, Stopped};
 use crate::domain::claim::Digest;
+use crate::domain::horizon::LogNews;
 use crate::domain::lanes::{Place, lane_key};
 use crate::domain::life::Life;
 use crate::domain::past_codec::Owner;
@@ -24,7 +25,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
                 }
             }
             Intake::Jumped { partition, from, to } => self.jumped(&partition, from, to),
-            Intake::Looked { partition, standing } => self.looked(&partition, standing),
+            Intake::Looked { seen, partition, standing } => self.looked(seen, &partition, standing),
             Intake::Bound(partitions, bound) => partitions.iter().for_each(|partition| self.bound(partition, bound)),
             Intake::BrokerUp(up) => {
                 self.broker_up = up;
@@ -165,6 +166,9 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         let Some(home) = self.homes.named(partition) else { return };
         home.doubt.ends_at(*end);
         home.unread = *unread && *end > home.low_water.taken_to();
+        let reading = home.phase == Phase::Running && !home.paused && !home.bound;
+        let (observed_to, all_fetched) = (home.chronicle.past.observed_to, !unread && home.open == 0);
+        home.horizon.hear(LogNews { end: *end, observed_to, reading, all_fetched }, self.now.moment);
         let lag = home.doubt.end().0.saturating_sub(home.low_water.position().0);
         self.metrics.lag(partition, u64::try_from(lag).unwrap_or(0));
     }

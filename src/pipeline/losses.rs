@@ -14,6 +14,9 @@ use crate::domain::record::{NextOffset, Offset, TopicPartition};
 use crate::ports::{App, Claims, DeadLetters};
 use crate::telemetry::status::{Gap, GapState, Gaps, Incident, MOST_GAPS, MOST_INCIDENTS};
 
+/// A gap is told as lost after so many times its grace in any case, also where a backlog is never read to its end.
+const LONGEST_GRACE: u32 = 10;
+
 /// Losses and other things that operators should look at, the newest last.
 #[derive(Debug, Default)]
 pub(super) struct Incidents(VecDeque<Incident>);
@@ -29,6 +32,14 @@ impl Incidents {
     pub(super) fn list(&self) -> Vec<Incident> {
         self.0.iter().cloned().collect()
     }
+}
+
+/// Records that are gone from a log.
+#[derive(Clone, Debug)]
+pub(super) struct Loss {
+    cause: LossCause,
+    count: u64,
+    detail: String,
 }
 
 impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
@@ -77,12 +88,19 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     }
 
     /// Counts and names what has been missing for longer than the grace; and lets it be kept at once, so that a process
-    /// that dies now is not followed by one that tells it again.
+    /// that dies now is not followed by one that tells it again. What stands in the log unread may hold a late one: the
+    /// grace ends once the log is read to where it ended then, within limits.
     pub(super) fn expire_gaps(&mut self) {
-        let (now, grace) = (self.now, self.limits.gap_grace);
+        if !self.store_up {
+            return; // it could not be kept
+        }
+        let (now, grace) = (self.now.moment, self.limits.gap_grace);
         for index in self.homes.indices() {
             let Some(home) = self.homes.get_mut(index).filter(|home| home.chronicle.is_read()) else { continue };
-            let lost = home.chronicle.past.producers.expire(now, grace);
+            let read = home.horizon.read_as_of(home.chronicle.past.observed_to);
+            let producers = &mut home.chronicle.past.producers;
+            let mut lost = read.map(|read| producers.expire(read, grace)).unwrap_or_default();
+            lost.extend(producers.expire(now, grace.saturating_mul(LONGEST_GRACE)));
             if lost.is_empty() {
                 continue;
             }
@@ -144,7 +162,18 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         {
             home.doubt_all(history);
         }
-        self.lost_records(index, cause, count, &detail);
+        let loss = Loss { cause, count, detail };
+        match self.homes.get_mut(index) {
+            Some(home) if home.start_due && self.limits.on_loss == OnLoss::Continue => home.untold = Some(loss),
+            _ => self.lost_records(index, &loss),
+        }
+    }
+
+    /// The start of a partition is committed.
+    pub(super) fn start_committed(&mut self, index: u32) {
+        if let Some(loss) = self.homes.get_mut(index).and_then(|home| home.untold.take()) {
+            self.lost_records(index, &loss);
+        }
     }
 
     /// While running, records were deleted before they were read; what was read before goes on.
@@ -160,10 +189,11 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             to.0.saturating_sub(1),
             to.0
         );
-        self.lost_records(index, LossCause::Retention, count, &detail);
+        self.lost_records(index, &Loss { cause: LossCause::Retention, count, detail });
     }
 
-    fn lost_records(&mut self, index: u32, cause: LossCause, count: u64, detail: &str) {
+    fn lost_records(&mut self, index: u32, loss: &Loss) {
+        let Loss { cause, count, detail } = loss;
         let stops = self.limits.on_loss == OnLoss::Stop;
         let Some(home) = self.homes.get_mut(index) else { return };
         home.holds_commits |= stops;
@@ -176,8 +206,8 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             detail,
             "records lost"
         );
-        self.metrics.lost(home.topic, cause, count);
-        self.incident(cause.as_str(), index, detail.to_owned());
+        self.metrics.lost(home.topic, *cause, *count);
+        self.incident(cause.as_str(), index, detail.clone());
         if stops {
             self.pause(&partition, PauseReason::Loss, format!("{detail}; waits for POST /resume"));
         }

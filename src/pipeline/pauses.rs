@@ -105,6 +105,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     pub(super) fn bound(&mut self, partition: &TopicPartition, bound: bool) {
         let Some(home) = self.homes.named(partition) else { return };
         home.bound = bound;
+        home.horizon.stop();
         if bound {
             let detail = format!("{} records between low water and the last one taken in", home.window.size());
             self.pause(partition, PauseReason::Bound, detail);
@@ -137,6 +138,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             let hold = self.pauses.holds(&home.partition);
             if hold != home.paused {
                 home.paused = hold;
+                home.horizon.stop();
                 let list = if hold { &mut pause } else { &mut resume };
                 list.push(home.partition.clone());
             }

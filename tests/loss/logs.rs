@@ -55,6 +55,28 @@ fn a_topic_made_anew_with_more_records_is_read_from_its_beginning_and_told() {
 }
 
 #[test]
+fn a_committed_offset_does_not_hide_that_the_log_is_another_one() {
+    let Some(scene) = Scene::new(Ground::Real, "anew-committed", 1) else { return };
+    let first = scene.sidecar(&QUICK);
+    scene.produce(&plain(&scene.topic, "old", 50));
+    await_all(&scene, 50);
+    stop(&first);
+    let committed = topics::committed(&scene.bootstrap, &scene.group, &scene.topic).expect("commits")[&0].clone();
+    remake(&scene);
+    scene.produce(&plain(&scene.topic, "new", 80));
+    // As if it had landed just after the topic was made anew.
+    topics::commit(&scene.bootstrap, &scene.group, &scene.topic, 0, &committed).expect("committed");
+    let second = scene.sidecar(&QUICK);
+    await_all(&scene, 130);
+    let metrics = second.metrics().expect("a scrape");
+    let told = incidents(&second);
+    assert!(matches!(&told[..], [(cause, _)] if cause == "truncation"), "{told:?}");
+    let doubt = whole(metrics.sum("kafka_once_possible_repeats_total", &[]));
+    assert_eq!(doubt, 80, "with the offset there, who knows what was handled");
+    stop(&second);
+}
+
+#[test]
 fn a_topic_made_anew_under_a_running_sidecar_is_read_from_its_beginning_and_told() {
     let Some(scene) = Scene::new(Ground::Real, "anew-running", 1) else { return };
     let sidecar = scene.sidecar(&with(&[("ONCE_KAFKA_PROPERTY_TOPIC_METADATA_REFRESH_INTERVAL_MS", "1000")]));

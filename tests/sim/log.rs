@@ -191,7 +191,7 @@ impl SimLog {
                 let stands = log.any(|planted| planted.offset == landmark.offset.0);
                 drop(truth);
                 let standing = if stands { Standing::Same } else { Standing::Other };
-                self.push(Intake::Looked { partition, standing });
+                self.push(Intake::Looked { seen, partition, standing });
             }
             LogCommand::Pause(partitions) => self.each(seen, &partitions, |owned| owned.told = true),
             LogCommand::Resume(partitions) => self.each(seen, &partitions, |owned| owned.told = false),

@@ -18,15 +18,15 @@ use super::config::KafkaConfig;
 use super::context::{Context, Event};
 use super::errors::{Fate, fate};
 use super::handover::{Gone, Handover};
-use super::landmarks::Looks;
+use super::landmarks::{Look, Looks};
 use super::lookup;
 use super::owned::Partitions;
 use super::rebalance::{Group, positions};
 use super::record::to_record;
+use super::repair::Repairs;
 use super::second_look::SecondLook;
 use super::statistics::Statistics;
-use crate::domain::past::Landmark;
-use crate::domain::record::TopicPartition;
+use crate::domain::record::{NextOffset, TopicPartition};
 use crate::ports::{Assignment, HeldBytes, Intake, LogCommand, LogOrder, Naming, Taken};
 
 /// Records handed over at once.
@@ -66,14 +66,17 @@ impl KafkaLog {
         let consumer = subscribed(&config, Context::new(alive)).map_err(|error| failed(&error))?;
         let consumer = Arc::new(consumer);
         let partitions = Partitions::new(config.max_open, config.max_held);
+        let config = Arc::new(config);
         let committer = Committer::start(Arc::clone(&consumer), partitions.register());
         let polling = Polling {
             committer: committer.map_err(|error| failed(&error))?,
+            looks: Looks::start(&config, partitions.register()).map_err(|error| failed(&error))?,
             consumer,
             handover: Handover::new(intake).map_err(|error| failed(&error))?,
             partitions,
-            config: Arc::new(config),
+            config,
             group: Group::default(),
+            repairs: Repairs::default(),
             gone,
             commands,
             held,
@@ -83,7 +86,6 @@ impl KafkaLog {
             broker_up: None,
             was_up: false,
             second_look: SecondLook::default(),
-            looks: Looks::default(),
             dead: false,
         };
         let thread = std::thread::Builder::new().name("kafka".into());
@@ -109,6 +111,7 @@ pub(super) struct Polling<P> {
     pub(super) handover: Handover,
     pub(super) partitions: Partitions,
     pub(super) group: Group,
+    pub(super) repairs: Repairs,
     pub(super) committer: Committer,
     /// Disconnected once the client is gone.
     pub(super) gone: Receiver<Infallible>,
@@ -178,8 +181,8 @@ impl<P: Fn() + Send> Polling<P> {
 
     fn obey_one(&mut self, seen: Assignment, command: LogCommand) -> Result<(), End> {
         match command {
-            LogCommand::Begin(starts) => self.partitions.begin(&starts, seen),
-            LogCommand::Look(at, landmark) => self.look_for(at, landmark),
+            LogCommand::Begin(starts) => self.begin(&starts, seen),
+            LogCommand::Look(at, landmark) => self.looks.look(Look { seen, at, landmark }),
             LogCommand::Pause(partitions) => self.partitions.tell(&self.partitions.known(partitions, seen), true),
             LogCommand::Resume(partitions) => self.partitions.tell(&self.partitions.known(partitions, seen), false),
             LogCommand::Release(partitions) => self.group.released(&self.partitions.known(partitions, seen)),
@@ -189,10 +192,9 @@ impl<P: Fn() + Send> Polling<P> {
         Ok(())
     }
 
-    fn look_for(&mut self, at: TopicPartition, landmark: Landmark) {
-        if let Err(error) = self.looks.start(&self.config, at, landmark) {
-            self.fatal(&format!("no thread to look for a record: {error}"));
-        }
+    fn begin(&mut self, starts: &[(TopicPartition, NextOffset)], seen: Assignment) {
+        let moves = self.partitions.begin(starts, seen);
+        self.repairs.moves(moves);
     }
 
     // ---- what callbacks noted -------------------------------------------------------------------------------------
@@ -203,8 +205,8 @@ impl<P: Fn() + Send> Polling<P> {
                 self.handover.push(Intake::Committed { seen, offsets, result });
             }
         }
-        while let Some((partition, standing)) = self.looks.answer() {
-            self.handover.push(Intake::Looked { partition, standing });
+        while let Some((Look { seen, at: partition, .. }, standing)) = self.looks.answer() {
+            self.handover.push(Intake::Looked { seen, partition, standing });
         }
         for event in self.consumer.context().take_events() {
             match event {
@@ -238,11 +240,11 @@ impl<P: Fn() + Send> Polling<P> {
             Fate::AllBrokersDown => self.tell_broker_up(false),
             Fate::OutOfRange => {
                 tracing::error!(target: "kafka", reason, "a partition's next record is not in its log");
-                self.group.suspect();
+                self.repairs.suspect();
             }
             Fate::UnknownTopic => {
                 tracing::warn!(target: "kafka", ?code, reason, "a topic of ours is not known");
-                self.group.suspect_another();
+                self.repairs.suspect_another();
             }
             Fate::Warn => tracing::warn!(target: "kafka", ?code, reason, "client error"),
             Fate::Note => tracing::debug!(target: "kafka", ?code, reason, "client error"),
@@ -353,7 +355,8 @@ impl<P: Fn() + Send> Polling<P> {
     fn patience(&self) -> Duration {
         if self.stalled {
             Duration::ZERO
-        } else if self.partitions.waits() || self.group.is_busy() || self.committer.open() > 0 {
+        } else if self.partitions.waits() || self.group.is_owed() || self.repairs.is_busy() || self.committer.open() > 0
+        {
             BUSY
         } else {
             IDLE
@@ -381,7 +384,7 @@ impl<P: Fn() + Send> Polling<P> {
         match error {
             KafkaError::MessageConsumptionFatal(code) => self.fatal(&format!("{code}")),
             KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                self.group.suspect();
+                self.repairs.suspect();
             }
             other => tracing::debug!(target: "kafka", error = %other, "poll"),
         }

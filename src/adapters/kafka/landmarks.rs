@@ -1,7 +1,7 @@
 //! Whether a partition's log is still the one that we read: looks whether a record that we know stands where it stood.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -9,72 +9,134 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message;
 
 use super::config::KafkaConfig;
+use super::owned::Register;
 use super::rebalance::positions;
 use crate::domain::past::Landmark;
 use crate::domain::record::{NextOffset, TopicPartition};
-use crate::ports::Standing;
+use crate::ports::{Assignment, Standing};
 
 /// Bound of one answer of the brokers.
 const ANSWER: Duration = Duration::from_secs(5);
-/// Between two tries while brokers do not answer.
+/// Between two rounds while brokers do not answer.
 const AGAIN: Duration = Duration::from_millis(500);
 
-type Answer = (TopicPartition, Standing);
-
-/// Looks under way, each on a thread of its own. Bounded by the partitions that are ours.
-#[derive(Debug)]
-pub(super) struct Looks {
-    answers: (Sender<Answer>, Receiver<Answer>),
-    /// Dropped with us: then no thread asks again.
-    alive: Arc<()>,
+/// What is looked for, and for which assignment.
+#[derive(Clone, Debug)]
+pub(super) struct Look {
+    /// The newest assignment that its order knew.
+    pub seen: Assignment,
+    /// The partition.
+    pub at: TopicPartition,
+    /// The record.
+    pub landmark: Landmark,
 }
 
-impl Default for Looks {
-    fn default() -> Self {
-        Self { answers: channel(), alive: Arc::new(()) }
-    }
+/// Looks under way, one after another on one thread of their own. Bounded by the partitions that are ours: what is not
+/// ours any more is not looked for.
+#[derive(Debug)]
+pub(super) struct Looks {
+    orders: Sender<Look>,
+    answers: Receiver<(Look, Standing)>,
 }
 
 impl Looks {
+    /// Starts the thread; it ends once this is dropped, after the answer that it waits for.
+    pub(super) fn start(config: &Arc<KafkaConfig>, register: Register) -> std::io::Result<Self> {
+        let ((orders, asked), (sender, answers)) = (channel(), channel());
+        let looker = Looker { config: Arc::clone(config), register, asked, sender };
+        std::thread::Builder::new().name("kafka-look".into()).spawn(move || looker.run())?;
+        Ok(Self { orders, answers })
+    }
+
     /// Looks for a record, again and again until brokers answer.
-    pub(super) fn start(
-        &self,
-        config: &Arc<KafkaConfig>,
-        at: TopicPartition,
-        landmark: Landmark,
-    ) -> std::io::Result<()> {
-        let (sender, config, alive) = (self.answers.0.clone(), Arc::clone(config), Arc::downgrade(&self.alive));
-        std::thread::Builder::new().name("kafka-look".into()).spawn(move || {
-            while alive.strong_count() > 0 {
-                match standing(&config, &at, landmark) {
-                    Ok(standing) => {
-                        let _ = sender.send((at, standing)); // nobody asks any more
-                        return;
-                    }
-                    Err(error) => {
-                        tracing::warn!(target: "kafka", %error, %at, "the last settled record cannot be read");
-                    }
-                }
-                std::thread::sleep(AGAIN);
-            }
-        })?;
-        Ok(())
+    pub(super) fn look(&self, look: Look) {
+        let _ = self.orders.send(look); // the thread lives as long as we do
     }
 
     /// The next answer, if there is one.
-    pub(super) fn answer(&self) -> Option<Answer> {
-        self.answers.1.try_recv().ok()
+    pub(super) fn answer(&self) -> Option<(Look, Standing)> {
+        self.answers.try_recv().ok()
     }
 }
 
-/// Whether the record stands where it stood.
-pub(super) fn standing(config: &KafkaConfig, at: &TopicPartition, landmark: Landmark) -> KafkaResult<Standing> {
+struct Looker {
+    config: Arc<KafkaConfig>,
+    register: Register,
+    asked: Receiver<Look>,
+    sender: Sender<(Look, Standing)>,
+}
+
+impl Looker {
+    fn run(self) {
+        while let Ok(first) = self.asked.recv() {
+            let mut open = vec![first];
+            let mut client = None;
+            while !open.is_empty() {
+                if !self.hear_more(&mut open, Duration::ZERO) {
+                    return;
+                }
+                open.retain(|look| self.register.holds(&look.at, look.seen));
+                open.retain(|look| !self.look(look, &mut client));
+                if !open.is_empty() && !self.hear_more(&mut open, AGAIN) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Waits for one more order, and takes all there are; `false`: nobody asks any more.
+    fn hear_more(&self, open: &mut Vec<Look>, patience: Duration) -> bool {
+        match self.asked.recv_timeout(patience) {
+            Ok(look) => open.push(look),
+            Err(RecvTimeoutError::Timeout) => return true,
+            Err(RecvTimeoutError::Disconnected) => return false,
+        }
+        loop {
+            match self.asked.try_recv() {
+                Ok(look) => open.push(look),
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    /// Looks once; whether there was an answer. The next look goes on with the same client.
+    fn look(&self, look: &Look, client: &mut Option<BaseConsumer>) -> bool {
+        let mut ask = || {
+            let client = match client {
+                Some(client) => client,
+                None => client.insert(reader(&self.config)?),
+            };
+            standing_of(client, &look.at, look.landmark)
+        };
+        match ask() {
+            Ok(standing) => {
+                let _ = self.sender.send((look.clone(), standing)); // nobody asks any more
+                true
+            }
+            Err(error) => {
+                tracing::warn!(target: "kafka", %error, at = %look.at, "the last settled record cannot be read");
+                false
+            }
+        }
+    }
+}
+
+fn reader(config: &KafkaConfig) -> KafkaResult<BaseConsumer> {
     let mut reader = config.watermark_reader();
     // The client wants a group's name of everybody who reads; it neither joins nor commits.
     reader.set("group.id", &config.group).set("enable.auto.commit", "false");
     // One small batch is enough.
     reader.set("enable.partition.eof", "true").set("fetch.message.max.bytes", "1024").set("fetch.wait.max.ms", "10");
-    let reader: BaseConsumer = reader.create()?;
+    reader.create()
+}
+
+/// Whether the record stands where it stood.
+pub(super) fn standing(config: &KafkaConfig, at: &TopicPartition, landmark: Landmark) -> KafkaResult<Standing> {
+    standing_of(&reader(config)?, at, landmark)
+}
+
+fn standing_of(reader: &BaseConsumer, at: &TopicPartition, landmark: Landmark) -> KafkaResult<Standing> {
     let (low, high) = reader.fetch_watermarks(&at.topic, at.partition, ANSWER)?;
     let offset = landmark.offset.0;
     if offset >= high {
@@ -87,6 +149,8 @@ pub(super) fn standing(config: &KafkaConfig, at: &TopicPartition, landmark: Land
     let end = Instant::now() + ANSWER;
     while let Some(wait) = end.checked_duration_since(Instant::now()) {
         match reader.poll(wait) {
+            // Of a partition that was looked at before.
+            Some(Ok(message)) if message.topic() != &*at.topic || message.partition() != at.partition => {}
             Some(Ok(message)) if message.offset() != offset => return Ok(Standing::Unclear),
             Some(Ok(message)) => {
                 let same = message.timestamp().to_millis().unwrap_or(-1) == landmark.timestamp;

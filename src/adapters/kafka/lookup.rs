@@ -24,9 +24,11 @@ use crate::ports::Standing;
 
 /// Bound of one answer of the brokers.
 const ANSWER: Duration = Duration::from_secs(5);
+/// Bound of each further answer, where one partition's leader was silent and the others are not kept waiting for it.
+const SHORT_ANSWER: Duration = Duration::from_millis(500);
 /// Waits between tries: doubled from the first to the last.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-/// For so long a partition that no broker knows may still be on its way; then the others are not kept waiting for it.
+/// For so long a partition that no broker knows may still be on its way, and a silent leader may be followed by another; then the others are not kept waiting for it.
 pub(super) const UNKNOWN_PATIENCE: Duration = Duration::from_secs(15);
 
 /// What was found out about one partition.
@@ -53,7 +55,7 @@ pub(super) struct Found {
 pub(super) struct Answer {
     /// Those that exist.
     pub found: Vec<Found>,
-    /// Those that no broker knows.
+    /// Those that no broker knows, or whose leader is silent.
     pub unknown: Vec<TopicPartition>,
 }
 
@@ -152,7 +154,14 @@ impl Asker {
                 Some(next) if next > log_end => self.true_end(&partition)?,
                 _ => log_end,
             };
-            let another = self.is_another(&partition)?;
+            let another = match self.is_another(&partition) {
+                Ok(another) => another,
+                Err(error) => {
+                    tracing::warn!(target: "kafka", %error, %partition, "the last record read cannot be read again");
+                    answer.unknown.push(partition);
+                    continue;
+                }
+            };
             let start = if another { log_start } else { start(next, log_start, end, policy) };
             answer.found.push(Found { partition, committed, group_start, log_start, log_end: end, start, another });
         }
@@ -173,14 +182,23 @@ impl Asker {
             return Ok((partitions.iter().cloned().zip(edges).collect(), Vec::new()));
         }
         let (mut known, mut unknown) = (Vec::new(), Vec::new());
+        let (mut silent, mut wait) = (None, ANSWER);
         for at in partitions {
-            match self.consumer.fetch_watermarks(&at.topic, at.partition, ANSWER) {
+            match self.consumer.fetch_watermarks(&at.topic, at.partition, wait) {
                 Ok((low, high)) => known.push((at.clone(), (NextOffset(low), NextOffset(high)))),
                 Err(error) if is_unknown(&error) => unknown.push(at.clone()),
+                Err(error) if Instant::now() >= self.patience_ends => {
+                    tracing::warn!(target: "kafka", %error, %at, "a partition's log cannot be asked");
+                    unknown.push(at.clone());
+                    (silent, wait) = (Some(error), SHORT_ANSWER);
+                }
                 Err(error) => return Err(error),
             }
         }
-        Ok((known, unknown))
+        match silent {
+            Some(error) if known.is_empty() => Err(error), // it is not about one of them
+            _ => Ok((known, unknown)),
+        }
     }
 
     /// The client calls a partition unknown that had no leader when it last asked, and does not ask again by itself for

@@ -25,6 +25,7 @@ mod owned;
 mod quiet;
 mod rebalance;
 mod record;
+mod repair;
 mod second_look;
 mod spans;
 mod starts;

@@ -55,6 +55,17 @@ pub(super) struct Partitions {
     stalled: bool,
 }
 
+/// A partition that starts elsewhere than the client was told when it was assigned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Move {
+    /// The newest assignment that its order knew.
+    pub seen: Assignment,
+    /// The partition.
+    pub at: TopicPartition,
+    /// Where it starts.
+    pub to: NextOffset,
+}
+
 /// Partitions whose state changed: to `true`, and to `false`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Changes {
@@ -92,6 +103,11 @@ impl Partitions {
         };
         self.owned.entry(Arc::clone(&at.topic)).or_default().insert(at.partition, fresh);
         self.newest
+    }
+
+    /// Whether a partition is ours, and not only since an assignment that is newer than `seen`.
+    pub(super) fn holds(&self, at: &TopicPartition, seen: Assignment) -> bool {
+        self.register.holds(at, seen)
     }
 
     /// Those of an order that are still the assignments it was given for.
@@ -177,21 +193,27 @@ impl Partitions {
         self.stalled = stalled;
     }
 
-    /// May be read from now on, each from where it is said, unless it was assigned anew since.
-    pub(super) fn begin(&mut self, starts: &[(TopicPartition, NextOffset)], seen: Assignment) {
-        for (at, start) in starts {
-            if self.register.holds(at, seen)
-                && let Some(owned) = self.get_mut(at)
-            {
-                (owned.next, owned.begun) = (*start, true); // the resume that follows seeks there
+    /// May be read from now on, each from where it is said, unless it was assigned anew since. Those for which the client
+    /// has to be told first that they start elsewhere are returned, and do not begin before [`Partitions::jump`].
+    pub(super) fn begin(&mut self, starts: &[(TopicPartition, NextOffset)], seen: Assignment) -> Vec<Move> {
+        let mut moves = Vec::new();
+        for (at, to) in starts {
+            if !self.register.holds(at, seen) {
+                continue;
+            }
+            match self.get_mut(at) {
+                Some(owned) if owned.next == *to => owned.begun = true,
+                Some(_) => moves.push(Move { seen, at: at.clone(), to: *to }),
+                None => {}
             }
         }
+        moves
     }
 
-    /// Goes on elsewhere: what stood before is gone. The client has been told, and to pause it.
+    /// Goes on, or begins, elsewhere. The client has been told, and to pause it.
     pub(super) fn jump(&mut self, at: &TopicPartition, to: NextOffset) {
         if let Some(owned) = self.get_mut(at) {
-            (owned.next, owned.paused) = (to, true);
+            (owned.next, owned.begun, owned.paused) = (to, true, true);
         }
     }
 
@@ -274,108 +296,4 @@ impl Partitions {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::record::Offset;
-
-    const HELD: u64 = 100;
-
-    fn at(partition: i32) -> TopicPartition {
-        TopicPartition { topic: "t".into(), partition }
-    }
-
-    fn stood(partition: i32, offset: i64) -> Position {
-        Position { partition, offset: Offset(offset), timestamp: 0 }
-    }
-
-    fn begin(partitions: &mut Partitions, starts: &[(TopicPartition, NextOffset)]) {
-        let newest = partitions.newest;
-        partitions.begin(starts, newest);
-    }
-
-    fn two() -> (Partitions, Arc<Window>) {
-        let mut partitions = Partitions::new(4, HELD);
-        let window = Arc::new(Window::default());
-        partitions.insert(&at(0), NextOffset(0), Arc::clone(&window));
-        partitions.insert(&at(1), NextOffset(0), Arc::default());
-        begin(&mut partitions, &[(at(0), NextOffset(0)), (at(1), NextOffset(0))]);
-        partitions.pause_changes();
-        (partitions, window)
-    }
-
-    fn on(partitions: &[TopicPartition]) -> Changes {
-        Changes { on: partitions.to_vec(), off: Vec::new() }
-    }
-
-    fn off(partitions: &[TopicPartition]) -> Changes {
-        Changes { on: Vec::new(), off: partitions.to_vec() }
-    }
-
-    #[test]
-    fn a_full_window_holds_its_partition_until_half() {
-        let (mut partitions, window) = two();
-        let full: Vec<_> = (0..4).map(|offset| partitions.taken("t", stood(0, offset), 0)).collect();
-        assert_eq!(full, [false, false, false, true]);
-        assert_eq!(partitions.pause_changes(), on(&[at(0)]));
-        assert_eq!(partitions.bound_changes(), on(&[at(0)]));
-        assert_eq!(partitions.pause_changes(), Changes::default(), "told once");
-        window.passed(1);
-        partitions.relax(0);
-        assert_eq!(partitions.pause_changes(), Changes::default(), "above half");
-        window.passed(1);
-        partitions.relax(0);
-        assert_eq!(partitions.pause_changes(), off(&[at(0)]));
-        assert_eq!(partitions.bound_changes(), off(&[at(0)]));
-        assert_eq!(partitions.next(&at(0)), Some(NextOffset(4)));
-    }
-
-    #[test]
-    fn held_bytes_hold_all_until_half() {
-        let (mut partitions, _) = two();
-        assert!(partitions.taken("t", stood(1, 0), HELD));
-        assert_eq!(partitions.pause_changes(), on(&[at(0), at(1)]));
-        assert_eq!(partitions.bound_changes(), on(&[at(0), at(1)]));
-        partitions.relax(HELD / 2 + 1);
-        assert_eq!(partitions.pause_changes(), Changes::default());
-        partitions.relax(HELD / 2);
-        assert_eq!(partitions.pause_changes(), off(&[at(0), at(1)]));
-    }
-
-    #[test]
-    fn each_reason_alone_pauses_and_a_stall_is_no_bound() {
-        let (mut partitions, _) = two();
-        partitions.tell(&[at(0)], true);
-        assert_eq!(partitions.pause_changes(), on(&[at(0)]));
-        partitions.stall(true);
-        assert_eq!(partitions.pause_changes(), on(&[at(1)]));
-        assert_eq!(partitions.bound_changes(), Changes::default());
-        partitions.tell(&[at(0)], false);
-        assert_eq!(partitions.pause_changes(), Changes::default());
-        partitions.stall(false);
-        assert_eq!(partitions.pause_changes(), off(&[at(0), at(1)]));
-    }
-
-    #[test]
-    fn an_order_that_is_older_than_an_assignment_says_nothing_of_it() {
-        let (mut partitions, _) = two();
-        let register = partitions.register();
-        assert_eq!(partitions.known(vec![at(0), at(1), at(7)], Assignment(2)), [at(0), at(1)]);
-        partitions.remove(&[at(0)]);
-        assert!(!register.holds(&at(0), Assignment(2)), "it is gone");
-        assert_eq!(partitions.insert(&at(0), NextOffset(5), Arc::default()), Assignment(3));
-        assert_eq!(partitions.known(vec![at(0), at(1)], Assignment(2)), [at(1)], "it came back");
-        assert!(!register.holds(&at(0), Assignment(2)) && register.holds(&at(0), Assignment(3)));
-    }
-
-    #[test]
-    fn a_new_partition_waits_for_its_beginning_and_a_removed_one_is_unknown() {
-        let (mut partitions, _) = two();
-        partitions.insert(&at(2), NextOffset(9), Arc::default());
-        assert_eq!(partitions.pause_changes(), Changes::default(), "paused already");
-        begin(&mut partitions, &[(at(2), NextOffset(12))]);
-        assert_eq!(partitions.next(&at(2)), Some(NextOffset(12)), "where it is told to");
-        assert_eq!(partitions.pause_changes(), off(&[at(2)]));
-        assert_eq!(partitions.remove(&[at(2), at(7)]), [at(2)]);
-        assert!(partitions.topic("t", 2).is_none() && partitions.topic("t", 1).is_some());
-    }
-}
+mod tests;

@@ -32,9 +32,9 @@ fn producers_are_told_apart_and_each_range_is_lost_once() {
     assert_eq!(gaps, [false, false, true, false, false, false]);
     assert!(said[5].recovered);
     assert_eq!(producers.suspected(), 1);
-    assert_eq!(producers.expire(at(29), GRACE), []);
-    assert_eq!(ranges(&producers.expire(at(30), GRACE)), [(b"a".as_slice(), 1, 1)]);
-    assert_eq!((producers.expire(at(99), GRACE), producers.suspected(), producers.ranges()), (vec![], 0, 1));
+    assert_eq!(producers.expire(at(29).moment, GRACE), []);
+    assert_eq!(ranges(&producers.expire(at(30).moment, GRACE)), [(b"a".as_slice(), 1, 1)]);
+    assert_eq!((producers.expire(at(99).moment, GRACE), producers.suspected(), producers.ranges()), (vec![], 0, 1));
     assert!(producers.observe(b"a", 1, Offset(9), at(99)).recovered, "late, after it was lost");
     assert_eq!(producers.ranges(), 0);
 }
@@ -158,7 +158,7 @@ proptest! {
             }
         }
         let mut named: BTreeMap<u8, BTreeSet<u64>> = BTreeMap::new();
-        for lost in past.producers.expire(at(60), GRACE) {
+        for lost in past.producers.expire(at(60).moment, GRACE) {
             for number in lost.range.first..=lost.range.last {
                 prop_assert!(named.entry(lost.producer[0]).or_default().insert(number), "{number} twice");
             }

@@ -75,12 +75,12 @@ fn what_was_observed_before_says_nothing_again() {
 #[test]
 fn a_gap_is_lost_once_its_grace_has_ended_and_late_ones_are_still_recovered() {
     let (mut tracker, _) = observed(&[0, 4]);
-    assert_eq!(tracker.expire(at(29), GRACE), []);
-    assert_eq!(ranges(&tracker.expire(at(30), GRACE)), [(1, 3)]);
-    assert_eq!(tracker.expire(at(99), GRACE), [], "counted once");
+    assert_eq!(tracker.expire(at(29).moment, GRACE), []);
+    assert_eq!(ranges(&tracker.expire(at(30).moment, GRACE)), [(1, 3)]);
+    assert_eq!(tracker.expire(at(99).moment, GRACE), [], "counted once");
     assert_eq!(tracker.observe(2, Offset(9), at(99)).what, Observation::Late { was_lost: true });
     assert_eq!(ranges(tracker.missing()), [(1, 1), (3, 3)]);
-    assert_eq!(tracker.expire(at(199), GRACE), [], "what is left of a lost range is lost already");
+    assert_eq!(tracker.expire(at(199).moment, GRACE), [], "what is left of a lost range is lost already");
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_gap_of_an_earlier_life_is_lost_and_not_filled_by_the_next_life() {
     let (mut tracker, said) = observed(&[0, 5, 0, 1, 2, 3, 4, 5, 6, 3]);
     assert_eq!(said[1], Observation::Restart);
     assert_eq!(said[8], Observation::Duplicate);
-    assert_eq!(ranges(&tracker.expire(at(30), GRACE)), [(1, 4)]);
+    assert_eq!(ranges(&tracker.expire(at(30).moment, GRACE)), [(1, 4)]);
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn at_the_bound_the_oldest_suspect_is_named_lost_and_nothing_is_hidden() {
         assert!(tracker.missing().len() <= MOST_RANGES);
     }
     assert_eq!(ranges(&named), [(1, 1), (3, 3), (5, 5)]);
-    named.extend(tracker.expire(at(30), GRACE));
+    named.extend(tracker.expire(at(30).moment, GRACE));
     assert_eq!(named.len(), gaps);
     let next = tracker.observe(1_000, Offset(1_000), at(31));
     assert_eq!(next.given_up, None, "a range that is lost already is forgotten in silence");
@@ -183,7 +183,7 @@ proptest! {
                 offset += 2;
                 prop_assert_eq!(tracker.observe(number, Offset(offset), at(0)).given_up, None);
             }
-            let named = tracker.expire(at(30), GRACE);
+            let named = tracker.expire(at(30).moment, GRACE);
             let numbers: Vec<u64> = named.iter().flat_map(|missing| missing.first..=missing.last).collect();
             prop_assert_eq!(numbers.len(), dropped.len(), "nothing is named twice");
             prop_assert_eq!(numbers.into_iter().collect::<BTreeSet<_>>(), dropped);
