@@ -56,6 +56,7 @@ pub async fn every_case<W: World>(world: &W) {
     of_two_clients_that_race_one_wins(world).await;
     a_past_is_kept_by_the_last_who_took_it_and_by_nobody_else(world).await;
     a_past_of_another_version_stays_until_it_is_overwritten(world).await;
+    many_large_pasts_are_kept_and_taken_in_order(world).await;
 }
 
 /// A partition's past whose last settled record stood at `offset`.
@@ -104,6 +105,22 @@ async fn a_past_of_another_version_stays_until_it_is_overwritten<W: World>(world
         assert_eq!(take(&store, &at, owner).await, StoredPast::Bytes(foreign), "a lost reply");
         assert_eq!(keep(&store, &at, past(owner, 1)).await, Keeping::Kept);
     }
+}
+
+async fn many_large_pasts_are_kept_and_taken_in_order<W: World>(world: &W) {
+    let (store, owner) = (world.client().await, Owner([1; 16]));
+    let at = |partition| TopicPartition { topic: "large".into(), partition };
+    let large = |partition: i32| {
+        let mut large = past(owner, i64::from(partition));
+        large.resize(300 * 1024, 0);
+        large
+    };
+    let all: Vec<_> = (0..10).map(|partition| (at(partition), owner)).collect();
+    store.take_pasts(all.clone()).await.expect("taken");
+    let kept = store.keep_pasts((0..10).map(|partition| (at(partition), large(partition))).collect()).await;
+    assert_eq!(kept, Ok(vec![Keeping::Kept; 10]));
+    let stored: Vec<_> = (0..10).map(|partition| StoredPast::Bytes(large(partition))).collect();
+    assert_eq!(store.take_pasts(all).await, Ok(stored));
 }
 
 fn id(case: u8, number: u32) -> IdHash {

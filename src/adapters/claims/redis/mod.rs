@@ -37,6 +37,10 @@ use crate::ports::{ClaimBatch, ClaimCommand, Claims, Keeping, StoreError, Stored
 
 /// A cluster's layout is not asked for again before it is this old.
 const LAYOUT_STAYS: Duration = Duration::from_secs(1);
+/// Bytes of pasts sent, or expected, in one exchange: with less a slow link answers within the timeout of a command.
+const EXCHANGE: usize = 1024 * 1024;
+/// The largest pasts, of a thousand producers with gaps, are about as large as this.
+const LARGE_PAST: usize = EXCHANGE / 4;
 /// Hex digits of a sentinel and of a hash over several.
 const HISTORY_DIGITS: usize = 32;
 
@@ -127,6 +131,22 @@ impl RedisClaims {
         .await
     }
 
+    /// Asks in several exchanges, so that each of them fits into the timeout of a command.
+    async fn ask_in_portions<T>(
+        &self,
+        mut requests: Vec<Request<'_>>,
+        sizes: &[usize],
+        read: impl Fn(&Value, &Address) -> Result<T, Fault> + Copy,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut answers = Vec::with_capacity(requests.len());
+        for portion in portions(sizes) {
+            let rest = requests.split_off(portion.min(requests.len()));
+            answers.extend(self.ask_each(requests, read).await?);
+            requests = rest;
+        }
+        Ok(answers)
+    }
+
     /// Slots have moved: the next batch shall know where. While many move, redirects are followed in between.
     fn follow(&self, link: &Arc<Link>, answers: &Answers) {
         if answers.moved && link.since.elapsed() >= LAYOUT_STAYS {
@@ -210,13 +230,32 @@ impl Claims for RedisClaims {
 
     async fn take_pasts(&self, partitions: Vec<(TopicPartition, Owner)>) -> Result<Vec<StoredPast>, StoreError> {
         let requests = partitions.iter().map(|(partition, owner)| Request::TakePast(partition, *owner)).collect();
-        self.ask_each(requests, stored_past).await
+        // The answers may be as large as what is kept.
+        self.ask_in_portions(requests, &vec![LARGE_PAST; partitions.len()], stored_past).await
     }
 
     async fn keep_pasts(&self, pasts: Vec<(TopicPartition, Vec<u8>)>) -> Result<Vec<Keeping>, StoreError> {
         let requests = pasts.iter().map(|(partition, past)| Request::KeepPast(partition, past)).collect();
-        self.ask_each(requests, keeping).await
+        let sizes: Vec<_> = pasts.iter().map(|(_, past)| past.len()).collect();
+        self.ask_in_portions(requests, &sizes, keeping).await
     }
+}
+
+/// How many of these, in their order, go into each exchange: as many as stay below the bound, at least one.
+fn portions(sizes: &[usize]) -> Vec<usize> {
+    let mut portions = Vec::new();
+    let mut room = 0;
+    for &size in sizes {
+        match portions.last_mut() {
+            Some(count) if size <= room => *count += 1,
+            _ => {
+                portions.push(1);
+                room = EXCHANGE;
+            }
+        }
+        room = room.saturating_sub(size);
+    }
+    portions
 }
 
 /// All replies; or the failure that weighs most: one that somebody must heal before one that heals itself.
@@ -265,4 +304,18 @@ fn in_one(link: &Link, mut each: Vec<String>) -> String {
         hasher.update(b"\n"); // no hex digit: an unambiguous separator
     }
     hasher.finalize().to_hex()[..HISTORY_DIGITS].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pasts_go_in_as_few_exchanges_as_stay_below_the_bound() {
+        assert_eq!(portions(&[]), Vec::<usize>::new());
+        assert_eq!(portions(&[1, 1, 1]), [3]);
+        assert_eq!(portions(&[EXCHANGE, 1]), [1, 1]);
+        assert_eq!(portions(&[1, EXCHANGE, EXCHANGE + 1, 5]), [1, 1, 1, 1], "one that is too large goes alone");
+        assert_eq!(portions(&[LARGE_PAST; 9]), [4, 4, 1]);
+    }
 }
