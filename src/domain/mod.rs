@@ -3,8 +3,10 @@
 //! Everything here is a value that can be tested without waiting; time and chance come in as arguments.
 
 pub mod audit;
+pub mod budget;
 pub mod claim;
 pub mod claim_codec;
+pub mod concurrency;
 pub mod doubt;
 pub mod group_start;
 pub mod hashed;

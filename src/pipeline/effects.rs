@@ -19,7 +19,8 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         let chance = self.clock.chance();
         let Some(entry) = self.table.get_mut(token) else { return };
         let session = self.leases.current();
-        let scene = Scene { rules: &self.rules, session, now: self.now, chance };
+        let affords = self.parked.affords();
+        let scene = Scene { rules: &self.rules, session, now: self.now, chance, affords };
         let (life, effects) = step(entry.life, event, &scene);
         entry.life = life;
         for effect in effects {
@@ -49,6 +50,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             Effect::LookUp => self.look_up(token),
             Effect::Wake(after) => self.timers.wake(self.now.moment.after(after), token),
             Effect::Accepted => self.accepted(token),
+            Effect::Draw => self.parked.draw(),
             Effect::DeadLetter { reason, attempts } => self.dead_letter(token, reason, attempts),
             Effect::Blocked(reason) => self.blocked(token, reason),
             Effect::Restart => self.restart(token),
@@ -210,6 +212,15 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
 
     fn blocked(&mut self, token: Token, reason: DeadLetterReason) {
         let Some(entry) = self.table.get(token) else { return };
+        if self.letters.is_some() {
+            let words = format!(
+                "offset {} of {}: {}",
+                entry.record.position().offset.0,
+                entry.record.topic_partition(),
+                detail(entry, reason)
+            );
+            return self.park(token, reason, &words);
+        }
         let (home, position) = (entry.home, entry.record.position());
         let why = format!(
             "offset {} must be dead-lettered ({reason}: {}) and ONCE_DEAD_LETTER_TOPIC is not set",

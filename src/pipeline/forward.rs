@@ -30,24 +30,42 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     /// Sends claimed records while couriers are free, the app is there and our lease surely holds.
     pub(super) fn send_requests(&mut self) {
         let before = self.couriers.busy();
-        while self.app_up
-            && self.store_up
-            && self.couriers.busy() + self.lookups < self.limits.max_in_flight
-            && self.leases.live(self.now.moment).is_some()
-        {
+        while self.app_up && self.store_up && self.has_room() && self.leases.live(self.now.moment).is_some() {
             let Some(token) = self.to_send.pop_front() else { break };
             if self.may_send(token) {
                 self.live(token, Event::Slot);
+                self.parked.sent(&self.rules.retry, self.now.moment);
             }
         }
+        self.probe_parked();
         self.ahead.waiting(self.to_send.len());
-        let room = self.app_up && self.couriers.busy() < self.limits.max_in_flight;
+        let room = self.app_up && self.couriers.busy() < self.limiter.limit();
         if room && self.to_send.is_empty() && !self.to_claim.is_empty() && self.desk.claims() >= self.ahead.bound() {
             self.ahead.starved();
         }
         if self.couriers.busy() != before {
             self.metrics.in_flight(self.couriers.busy() as u64);
         }
+    }
+
+    /// Whether one more request may be open: while the budget of dead letters is spent, one at a time and now and then.
+    fn has_room(&self) -> bool {
+        let open = self.couriers.busy() + self.lookups;
+        open < self.limiter.limit() && self.parked.lets(open, self.now.moment)
+    }
+
+    /// What an answer says of how many requests the app can take.
+    fn weigh(&mut self, verdict: Verdict, open: usize) {
+        match verdict {
+            Verdict::Accepted | Verdict::Refused => self.limiter.worked(open >= self.limiter.limit(), self.now.moment),
+            Verdict::Overloaded => self.limiter.overloaded(),
+            // What comes from failing is no work, and one key that hangs says nothing of the others.
+            Verdict::Failed | Verdict::Unknown | Verdict::Unavailable => {}
+        }
+        if self.couriers.busy() == 0 && self.to_send.is_empty() {
+            self.limiter.idle();
+        }
+        self.metrics.in_flight_limit(self.limiter.limit() as u64);
     }
 
     pub(super) fn send(&mut self, token: Token, delivery: Delivery, attempt: u32, deadline: UnixMillis) {
@@ -73,11 +91,13 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     }
 
     pub(super) fn answered(&mut self, token: Token, courier: Courier, answer: &Answer) {
+        let open = self.couriers.busy();
         if !self.couriers.back(courier) {
             return;
         }
         self.metrics.in_flight(self.couriers.busy() as u64);
         let judgement = judge(answer);
+        self.weigh(judgement.verdict, open);
         self.metrics.attempt(judgement.verdict);
         let Some(entry) = self.table.get_mut(token).filter(|entry| entry.courier == Some(courier)) else { return };
         entry.courier = None;
@@ -93,6 +113,9 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         }
         if judgement.verdict == Verdict::Unavailable {
             self.app_is_up(false, &describe(answer));
+        }
+        if judgement.verdict == Verdict::Accepted {
+            self.app_accepted();
         }
         self.live(token, Event::Answered(judgement));
     }

@@ -13,6 +13,8 @@ pub struct Limits {
     pub ordering: Ordering,
     /// Requests open at once.
     pub max_in_flight: usize,
+    /// Dead letters that the app's answers may cause without successes in between; `None`: unlimited.
+    pub dead_letter_budget: Option<u32>,
     /// How long a mark, and a claim, lives.
     pub dedup_window: Duration,
     /// How long the mark of a position-made ID lives once its offset is committed.

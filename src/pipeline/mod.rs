@@ -5,6 +5,7 @@
 
 mod ahead;
 mod boundaries;
+mod budget;
 mod chronicle;
 mod clock;
 mod commits;
@@ -24,6 +25,7 @@ mod losses;
 mod marks;
 mod operations;
 mod pauses;
+mod report;
 mod status;
 mod table;
 mod timers;
@@ -39,27 +41,25 @@ pub use clock::Clock;
 pub use identify::{Fits, Identifier, digest, id_hash, json_at};
 pub use limits::Limits;
 
+use crate::domain::concurrency::Limiter;
 use crate::domain::lanes::Lanes;
 use crate::domain::life::Rules;
-use crate::domain::record::TopicPartition;
 use crate::domain::time::{Moment, Now};
-use crate::domain::verdict::Answer;
 use crate::domain::watchdog::Watchdog;
-use crate::ports::{
-    App, Assignment, ClaimBatch, Claims, Commit, DeadLetters, HeldBytes, Intake, Keeping, LogOrder, Lookup, Operation,
-    StoreError, StoredPast,
-};
+use crate::ports::{App, Assignment, Claims, DeadLetters, HeldBytes, Intake, LogOrder, Operation};
 use crate::telemetry::{Loop, Metrics, Pulses, StatusBoard};
 
 use ahead::Ahead;
-use couriers::{Courier, Couriers};
-use desk::{BatchPlace, Desk};
+use budget::Parked;
+use couriers::Couriers;
+use desk::Desk;
 use drain::Drain;
 use history::HeldBack;
 use homes::Homes;
 use leases::Leases;
 use losses::Incidents;
 use pauses::Pauses;
+use report::{Action, Report};
 use table::{Table, Token};
 use timers::Timers;
 
@@ -119,48 +119,6 @@ pub enum Ending {
     Aborted,
 }
 
-/// One outcome of work that took time. Bounded by the work that is open.
-#[derive(Debug)]
-enum Report {
-    Answered {
-        token: Token,
-        courier: Courier,
-        answer: Answer,
-    },
-    Batch(BatchPlace, Result<ClaimBatch, StoreError>),
-    Session(leases::Outcome),
-    LookedUp {
-        token: Token,
-        epoch: u32,
-        said: Lookup,
-    },
-    Letter {
-        token: Token,
-        epoch: u32,
-        sent: Result<(), String>,
-    },
-    AppReady(Result<(), String>),
-    Pasts {
-        asked: Vec<(TopicPartition, Assignment)>,
-        stored: Result<Vec<StoredPast>, StoreError>,
-    },
-    Kept {
-        kept: Vec<(TopicPartition, Assignment)>,
-        commits: Vec<(Commit, Assignment)>,
-        outcome: Result<Vec<Keeping>, StoreError>,
-    },
-}
-
-/// What [`Pipeline::wait`] waited for.
-#[derive(Debug)]
-enum Action {
-    Intake(Option<Intake>),
-    Reports(Vec<Report>),
-    Operation(Operation),
-    Shutdown(Ending),
-    Time,
-}
-
 /// The life of all records of one process.
 #[allow(clippy::struct_excessive_bools)] // each is one neighbour's state, none excludes another
 pub struct Pipeline<C, A, D> {
@@ -198,6 +156,10 @@ pub struct Pipeline<C, A, D> {
     desk: Desk,
     ahead: Ahead,
     couriers: Couriers,
+    /// How many of them may be out.
+    limiter: Limiter,
+    /// Records that the app gave up beyond its budget.
+    parked: Parked,
     leases: Leases,
     timers: Timers,
     pauses: Pauses,
@@ -254,6 +216,8 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             desk: Desk::default(),
             ahead: Ahead::new(),
             couriers: Couriers::new(),
+            limiter: Limiter::new(limits.max_in_flight),
+            parked: Parked::new(limits.dead_letter_budget, now.moment),
             leases: Leases::new(limits.lease),
             timers: Timers::default(),
             pauses: Pauses::default(),
@@ -363,6 +327,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             self.watch();
             self.keep_claims();
             self.expire_gaps();
+            self.unpark();
             self.desk.let_riders_go();
             self.publish();
         }
@@ -377,6 +342,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             self.timers.next(),
             self.desk.wakes_at().filter(|_| self.store_up),
             self.store_probe_at(),
+            self.parked.wakes_at(self.now.moment),
             self.drain.wakes_at(),
             self.homes.wakes_at(),
             (!self.probing && !self.drain.is_over()).then_some(self.probe_at),

@@ -7,8 +7,13 @@ use crate::domain::record::TopicPartition;
 use crate::ports::{App, Claims, DeadLetters, NotAssigned, Operation, Scope};
 
 /// The pauses that wait for an operator; `POST /resume` ends them.
-const FOR_OPERATORS: [PauseReason; 4] =
-    [PauseReason::Operator, PauseReason::HistoryLost, PauseReason::Loss, PauseReason::DeadLetterTopicUnset];
+const FOR_OPERATORS: [PauseReason; 5] = [
+    PauseReason::Operator,
+    PauseReason::HistoryLost,
+    PauseReason::Loss,
+    PauseReason::DeadLetterTopicUnset,
+    PauseReason::DeadLetterBudget,
+];
 
 impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     /// Does what is asked; whoever asked hears of it when `/status` and the log's thread know it too.
@@ -50,12 +55,14 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         }
         self.history_accepted(scope, &partitions);
         self.loss_accepted(&partitions);
+        self.budget_restored();
         let homes: Vec<u32> = partitions.iter().filter_map(|partition| self.homes.index(partition)).collect();
         let blocked = self.table.tokens(|entry| {
             matches!(entry.life.state, State::Blocked { .. }) && entry.home.is_some_and(|home| homes.contains(&home))
         });
+        let again = if self.letters.is_some() { Event::Probe } else { Event::Unblock };
         for token in blocked {
-            self.live(token, Event::Unblock);
+            self.live(token, again);
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     /// Makes what is known at the start visible before anything happens.
     pub(super) fn start(&mut self) {
         self.pulses.beat(crate::telemetry::Loop::Pipeline, self.now.moment);
-        self.metrics.in_flight_limit(self.limits.max_in_flight as u64);
+        self.metrics.in_flight_limit(self.limiter.limit() as u64);
         self.pause_all(PauseReason::StoreUnavailable, "not connected yet".to_owned());
         self.pause_all(PauseReason::AppUnavailable, "not asked yet".to_owned());
         self.publish();

@@ -116,6 +116,11 @@ impl Table {
         }
     }
 
+    /// Whether no record is open.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.len() == self.free.len()
+    }
+
     /// The tokens of all open records for which `wanted` holds.
     pub(super) fn tokens(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<Token> {
         let open = self.entries.iter().enumerate().filter_map(|(index, (stamp, entry))| {

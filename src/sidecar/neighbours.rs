@@ -175,6 +175,7 @@ pub(super) fn limits(settings: &Settings) -> Limits {
     Limits {
         ordering: settings.delivery.ordering,
         max_in_flight: settings.delivery.max_in_flight as usize,
+        dead_letter_budget: settings.delivery.dead_letter_budget,
         dedup_window: settings.redis.dedup_window,
         safe_mark_life: SAFE_MARK_LIFE,
         lease: settings.redis.lease,

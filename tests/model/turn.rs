@@ -45,7 +45,7 @@ impl Turn<'_> {
     pub fn live(&mut self, token: u8, event: Event) {
         let (scope, now) = (self.scope, Now { moment: Moment(0), wall: UnixMillis(self.world.wall) });
         let session = self.host().current;
-        let scene = Scene { rules: &scope.rules, session, now, chance: 0.5 };
+        let scene = Scene { rules: &scope.rules, session, now, chance: 0.5, affords: true };
         let Some(life) = self.entry(token).map(|entry| entry.life) else { return };
         for event in scope.variant.hears(&life, session, event) {
             let Some(entry) = self.entry(token) else { return };
@@ -79,7 +79,7 @@ impl Turn<'_> {
             Effect::DeadLetter { .. } => self.wait_for(token, Pending::Letter),
             Effect::End(end) => self.finish(token, end),
             // Without lanes, with room for every request, and with an operator who is always there.
-            Effect::Ready | Effect::Accepted | Effect::Blocked(_) | Effect::Restart => {}
+            Effect::Ready | Effect::Accepted | Effect::Blocked(_) | Effect::Draw | Effect::Restart => {}
         }
     }
 

@@ -151,6 +151,7 @@ fn limits(plan: &Plan) -> Limits {
     Limits {
         ordering: plan.ordering,
         max_in_flight: plan.max_in_flight,
+        dead_letter_budget: None,
         dedup_window: plan.window,
         safe_mark_life: plan.safe_mark_life,
         lease: LEASE,

@@ -31,7 +31,8 @@ pub(super) fn step(life: Life, event: Event, scene: &Scene) -> (Life, Effects) {
             let (life, pause) = pause(life, scene);
             (life, Effects::one(Effect::Wake(pause)))
         }
-        (State::DeadLettering { reason, hold }, Event::Timer) => dead_letter(life, reason, hold, scene),
+        (State::DeadLettering { reason, hold }, Event::Timer) => letter(life, reason, hold),
+        (State::Blocked { hold: Some(hold), .. }, Event::Probe) => next_attempt(life, hold, scene),
         (State::Blocked { hold: Some(hold), .. }, Event::Unblock) => {
             next_attempt(life, Hold { retries: 0, ..hold }, scene)
         }
@@ -161,16 +162,31 @@ fn mark_dead(life: Life, reason: DeadLetterReason, hold: Hold) -> (Life, Effects
 /// It cannot go to the app (any more). `hold`: the claim that the dead mark will replace; `None` when the ID is not ours.
 pub(super) fn dead_letter(life: Life, reason: DeadLetterReason, hold: Option<Hold>, scene: &Scene) -> (Life, Effects) {
     // Leaving, only what the app has just judged still goes to the dead-letter topic, and nothing may block.
-    if life.leaving && (!life.is_sending() || !scene.rules.dead_letters) {
+    let may = scene.rules.dead_letters && (scene.affords || !draws_on_budget(reason));
+    if life.leaving && (!life.is_sending() || !may) {
         return match hold {
             Some(hold) => release(life, hold),
             None => life.end(End::Released),
         };
     }
-    if scene.rules.dead_letters {
-        let attempts = hold.map_or(0, |hold| hold.last_attempt());
-        (life.to(State::DeadLettering { reason, hold }), Effects::one(Effect::DeadLetter { reason, attempts }))
-    } else {
-        (life.to(State::Blocked { reason, hold }), Effects::one(Effect::Blocked(reason)))
+    if !may {
+        return (life.to(State::Blocked { reason, hold }), Effects::one(Effect::Blocked(reason)));
     }
+    let (life, effects) = letter(life, reason, hold);
+    (life, if draws_on_budget(reason) { effects.behind(Effect::Draw) } else { effects })
+}
+
+/// Whether it is the app that gives the record up.
+fn draws_on_budget(reason: DeadLetterReason) -> bool {
+    use DeadLetterReason as Reason;
+    match reason {
+        Reason::Refused | Reason::Exhausted => true,
+        Reason::MissingId | Reason::AmbiguousId | Reason::IdReuse => false,
+        Reason::InDoubt | Reason::TooLarge | Reason::Unreadable => false,
+    }
+}
+
+fn letter(life: Life, reason: DeadLetterReason, hold: Option<Hold>) -> (Life, Effects) {
+    let attempts = hold.map_or(0, |hold| hold.last_attempt());
+    (life.to(State::DeadLettering { reason, hold }), Effects::one(Effect::DeadLetter { reason, attempts }))
 }

@@ -69,6 +69,8 @@ pub struct Scene<'a> {
     pub now: Now,
     /// Chance, in `0.0..1.0`, for jitter.
     pub chance: f64,
+    /// Whether one more dead letter that the app's answers cause is within their budget.
+    pub affords: bool,
 }
 
 /// What one record has been through so far. Copied, compared and hashed by the model checker.
@@ -183,7 +185,8 @@ pub enum State {
         /// The claim; `None` when the ID is not ours to mark.
         hold: Option<Hold>,
     },
-    /// It must be dead-lettered and no topic is set: it blocks its lane until an operator acts.
+    /// It must be dead-lettered, and no topic is set or the budget is spent: it blocks its lane until an operator acts,
+    /// or until it is tried once more.
     Blocked {
         /// Why.
         reason: DeadLetterReason,
@@ -261,6 +264,8 @@ pub enum Event {
     Unfit(DeadLetterReason),
     /// An operator wants a blocked record tried again.
     Unblock,
+    /// A blocked record shall be sent to the app once more, to see whether it still says no.
+    Probe,
     /// The partition is wanted back, or we are shutting down.
     Leave,
     /// The deadline of a drain has passed; an open request was cancelled.
@@ -304,6 +309,8 @@ pub enum Effect {
     Wake(Duration),
     /// The mark is on its way: the lane's next record may already claim.
     Accepted,
+    /// The app's answer costs one dead letter of the budget.
+    Draw,
     /// Produce it to the dead-letter topic.
     DeadLetter {
         /// Why.
@@ -334,6 +341,11 @@ impl Effects {
 
     fn two(first: Effect, second: Effect) -> Self {
         Self([Some(first), Some(second)])
+    }
+
+    /// The one effect, behind another.
+    fn behind(self, first: Effect) -> Self {
+        Self([Some(first), self.0[0]])
     }
 }
 
@@ -451,7 +463,7 @@ pub fn step(life: Life, event: Event, scene: &Scene) -> (Life, Effects) {
         Event::Alive(..) | Event::TwinEnded | Event::NoTwin => claiming::step(life, event, scene),
         Event::Slot | Event::Answered(_) | Event::Timer => answering::step(life, event, scene),
         Event::LookedUpApplied | Event::LookedUpAbsent | Event::LookedUpUnclear => answering::step(life, event, scene),
-        Event::LetterSent | Event::LetterFailed | Event::Unblock => answering::step(life, event, scene),
+        Event::LetterSent | Event::LetterFailed | Event::Unblock | Event::Probe => answering::step(life, event, scene),
         Event::Unfit(reason) => answering::dead_letter(life, reason, None, scene),
         Event::Leave | Event::CutOff | Event::Fenced => leaving::step(life, event),
     }

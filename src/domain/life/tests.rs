@@ -33,13 +33,14 @@ struct Walk {
     rules: Rules,
     session: SessionId,
     wall: u64,
+    affords: bool,
     effects: Vec<Effect>,
 }
 
 impl Walk {
     fn with(rules: Rules) -> Self {
         let life = Life::new(HERE, PAYLOAD, false);
-        Self { life, rules, session: OURS, wall: 1_000_000, effects: Vec::new() }
+        Self { life, rules, session: OURS, wall: 1_000_000, affords: true, effects: Vec::new() }
     }
 
     fn new() -> Self {
@@ -48,7 +49,7 @@ impl Walk {
 
     fn on(mut self, event: Event) -> Self {
         let now = Now { moment: Moment(0), wall: UnixMillis(self.wall) };
-        let scene = Scene { rules: &self.rules, session: self.session, now, chance: 0.5 };
+        let scene = Scene { rules: &self.rules, session: self.session, now, chance: 0.5, affords: self.affords };
         let (life, effects) = step(self.life, event, &scene);
         (self.life, self.effects) = (life, effects.into_iter().collect());
         self
@@ -181,8 +182,8 @@ fn the_same_id_with_another_payload_is_not_a_duplicate() {
 
 #[test]
 fn each_verdict_has_its_consequence() {
-    let dead = |reason| Effect::DeadLetter { reason, attempts: 1 };
-    assert_eq!(Walk::sending().answered(Verdict::Refused).effect(), dead(DeadLetterReason::Refused));
+    let dead = Effect::DeadLetter { reason: DeadLetterReason::Refused, attempts: 1 };
+    assert_eq!(Walk::sending().answered(Verdict::Refused).effects, [Effect::Draw, dead]);
     for verdict in [Verdict::Failed, Verdict::Unknown, Verdict::Overloaded] {
         let walk = Walk::sending().answered(verdict);
         assert!(matches!(walk.effect(), Effect::Wake(_)), "{verdict}: tried again later");
@@ -211,7 +212,8 @@ fn only_failed_and_unknown_answers_spend_retries_and_the_last_one_ends_on_the_de
         walk = walk.answered(verdict).on(Event::Timer).on(Event::Replaced).on(Event::Slot);
     }
     let walk = walk.answered(Verdict::Failed);
-    assert_eq!(walk.effect(), Effect::DeadLetter { reason: DeadLetterReason::Exhausted, attempts: 5 });
+    let dead = Effect::DeadLetter { reason: DeadLetterReason::Exhausted, attempts: 5 };
+    assert_eq!(walk.effects, [Effect::Draw, dead]);
     let walk = walk.on(Event::LetterFailed);
     assert!(matches!(walk.effect(), Effect::Wake(_)), "a dead-letter failure is backpressure");
     let walk = walk.on(Event::Timer).on(Event::LetterSent);
@@ -462,4 +464,50 @@ fn another_hosts_deadline_is_trusted_with_a_margin_and_our_own_without() {
     let ours = Walk::with(lookup).on(Event::Start).on(Event::Was(Stored::Nothing)).on(Event::Slot);
     let waits = Walk { wall: 1_020_000, ..ours }.answered(Verdict::Unknown).on(Event::Timer).on(Event::Replaced);
     assert_eq!(waits.on(Event::Slot).effects, [Effect::LookUp], "our own clock says that the time is over");
+}
+
+#[test]
+fn what_the_app_gives_up_beyond_its_budget_blocks_and_is_tried_again_with_the_retries_it_has_spent() {
+    for (verdict, reason) in
+        [(Verdict::Refused, DeadLetterReason::Refused), (Verdict::Failed, DeadLetterReason::Exhausted)]
+    {
+        let mut walk = Walk::sending();
+        walk.rules.retry.attempts = Some(1);
+        let affordable = walk.answered(verdict);
+        assert_eq!(affordable.effects, [Effect::Draw, Effect::DeadLetter { reason, attempts: 1 }]);
+        let mut walk = Walk::sending();
+        (walk.rules.retry.attempts, walk.affords) = (Some(1), false);
+        let walk = walk.answered(verdict);
+        assert_eq!(walk.effects, [Effect::Blocked(reason)]);
+        let walk = walk.on(Event::Probe).on(Event::Replaced).on(Event::Slot);
+        assert_eq!(walk.sent(), Some((Delivery::First, 2)));
+        let walk = walk.answered(Verdict::Failed);
+        assert_eq!(walk.effects.len(), 1, "{:?}", walk.effects);
+        match reason {
+            DeadLetterReason::Exhausted => assert_eq!(walk.effects, [Effect::Blocked(reason)], "it has none left"),
+            _ => assert_eq!(walk.effects, [Effect::Blocked(DeadLetterReason::Exhausted)]),
+        }
+        let accepted = walk.on(Event::Probe).on(Event::Replaced).on(Event::Slot).answered(Verdict::Accepted);
+        assert!(matches!(accepted.effect(), Effect::Mark(_)));
+    }
+}
+
+#[test]
+fn a_letter_that_was_not_taken_costs_the_budget_no_second_time_and_what_is_no_answer_costs_it_nothing() {
+    let walk = Walk::sending().answered(Verdict::Refused).on(Event::LetterFailed);
+    assert!(matches!(walk.effect(), Effect::Wake(_)));
+    let walk = walk.on(Event::Timer);
+    assert_eq!(walk.effects, [Effect::DeadLetter { reason: DeadLetterReason::Refused, attempts: 1 }]);
+    let mut walk = Walk::new();
+    walk.affords = false;
+    let walk = walk.on(Event::Unfit(DeadLetterReason::MissingId));
+    assert_eq!(walk.effects, [Effect::DeadLetter { reason: DeadLetterReason::MissingId, attempts: 0 }]);
+}
+
+#[test]
+fn while_it_leaves_a_record_beyond_the_budget_is_given_back() {
+    let mut walk = Walk::sending().on(Event::Leave);
+    walk.affords = false;
+    let walk = walk.answered(Verdict::Refused);
+    assert!(matches!(walk.effect(), Effect::Replace { value: ClaimValue::Released { .. }, .. }));
 }
