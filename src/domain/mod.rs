@@ -23,6 +23,7 @@ pub mod percent;
 pub mod producers;
 pub mod reasons;
 pub mod record;
+pub mod repeats;
 pub mod retry;
 pub mod sequence;
 pub mod session;

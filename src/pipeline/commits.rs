@@ -83,8 +83,10 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             failpoints::pass(Failpoint::Committed);
         }
         self.metrics.commit(result);
-        if result == CommitResult::Failed {
-            tracing::warn!("commit failed; tried again with the next interval");
+        if result == CommitResult::Failed
+            && let Some(unsaid) = self.repeats.may_say(("commit", "failed"), self.now.moment)
+        {
+            tracing::warn!(unsaid, "kafka did not take a commit; tried again with the next interval");
         }
         let (mut safe, mut started) = (Vec::new(), Vec::new());
         for (partition, next) in offsets {

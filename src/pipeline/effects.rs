@@ -9,9 +9,9 @@ use super::{Pipeline, Report, boundaries};
 use crate::domain::claim::Stored;
 use crate::domain::lanes::Turn;
 use crate::domain::life::{Effect, End, Event, Scene, State, step};
-use crate::domain::reasons::{DeadLetterReason, PauseReason};
+use crate::domain::reasons::DeadLetterReason;
 use crate::failpoints;
-use crate::ports::{App, ClaimBatch, ClaimCommand, ClaimReply, Claims, DeadLetter, DeadLetters, StoreError};
+use crate::ports::{App, ClaimBatch, ClaimCommand, ClaimReply, Claims, DeadLetters, StoreError};
 
 impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     /// The one place where a record's life changes.
@@ -176,67 +176,6 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         self.to_restart.push(token);
     }
 
-    fn dead_letter(&mut self, token: Token, reason: DeadLetterReason, attempts: u32) {
-        let (Some(entry), Some(letters)) = (self.table.get(token), &self.letters) else { return };
-        let letter = DeadLetter {
-            record: Arc::clone(&entry.record),
-            reason,
-            detail: detail(entry, reason),
-            status: entry.status,
-            attempts,
-            id: entry.id.as_ref().map(|(_, wire)| wire.clone()),
-            at: self.now.wall,
-        };
-        let (letters, reports, epoch) = (Arc::clone(letters), self.reports.0.clone(), entry.epoch);
-        tokio::spawn(async move {
-            let sent = letters.send(letter).await;
-            let _ = reports.send(Report::Letter { token, epoch, sent }); // nobody listens: we are at the end
-        });
-    }
-
-    pub(super) fn letter_answered(&mut self, token: Token, epoch: u32, sent: Result<(), String>) {
-        let Some(entry) = self.table.get(token).filter(|entry| entry.epoch == epoch) else { return };
-        let home = entry.home;
-        match sent {
-            Ok(()) => {
-                self.unpause_home(home, PauseReason::DeadLetterFailed);
-                self.live(token, Event::LetterSent);
-            }
-            Err(why) => {
-                tracing::error!(error = %why, "dead-letter topic does not take a record; its partition waits");
-                self.pause_home(home, PauseReason::DeadLetterFailed, why);
-                self.live(token, Event::LetterFailed);
-            }
-        }
-    }
-
-    fn blocked(&mut self, token: Token, reason: DeadLetterReason) {
-        let Some(entry) = self.table.get(token) else { return };
-        if self.letters.is_some() {
-            let words = format!(
-                "offset {} of {}: {}",
-                entry.record.position().offset.0,
-                entry.record.topic_partition(),
-                detail(entry, reason)
-            );
-            return self.park(token, reason, &words);
-        }
-        let (home, position) = (entry.home, entry.record.position());
-        let why = format!(
-            "offset {} must be dead-lettered ({reason}: {}) and ONCE_DEAD_LETTER_TOPIC is not set",
-            position.offset.0,
-            detail(entry, reason)
-        );
-        tracing::error!(
-            topic = %entry.record.topic(),
-            partition = position.partition,
-            offset = position.offset.0,
-            reason = reason.as_str(),
-            "record blocks its lane: it must be dead-lettered and no topic is set"
-        );
-        self.pause_home(home, PauseReason::DeadLetterTopicUnset, why);
-    }
-
     fn finish(&mut self, token: Token, end: End) {
         let Some(entry) = self.table.remove(token) else { return };
         self.held.freed(entry.record.held_bytes());
@@ -244,6 +183,9 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             self.couriers.cancel(&*self.app, courier, &self.reports.0);
         }
         self.count_end(&entry, end);
+        if let End::DeadLettered(reason) = end {
+            self.say_dead(&entry, reason);
+        }
         if end != End::Released {
             self.remember_mark(&entry);
         }
@@ -321,22 +263,4 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             End::Released => self.metrics.released(topic, 1),
         }
     }
-}
-
-/// What the dead-letter topic and the operator are told.
-fn detail(entry: &Entry, reason: DeadLetterReason) -> String {
-    if !entry.detail.is_empty() {
-        return entry.detail.clone();
-    }
-    let words = match reason {
-        DeadLetterReason::Refused => "the app refused it",
-        DeadLetterReason::Exhausted => "its retries are spent",
-        DeadLetterReason::MissingId => "no source of a message id matched",
-        DeadLetterReason::AmbiguousId => "its message id header stands twice with different values",
-        DeadLetterReason::IdReuse => "its message id was used before for another payload",
-        DeadLetterReason::InDoubt => "an earlier attempt may have had its effect",
-        DeadLetterReason::TooLarge => "it is too large",
-        DeadLetterReason::Unreadable => "it cannot be read",
-    };
-    words.to_owned()
 }

@@ -105,6 +105,19 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         self.metrics.forward_took(self.now.moment.since(entry.asked));
         if judgement.verdict != Verdict::Accepted {
             entry.detail = describe(answer);
+            let position = entry.record.position();
+            let rare = self.repeats.may_say(("answer", judgement.verdict.as_str()), self.now.moment);
+            if let (Some(unsaid), false) = (rare, judgement.verdict == Verdict::Unavailable) {
+                tracing::warn!(
+                    topic = %entry.record.topic(),
+                    partition = position.partition,
+                    offset = position.offset.0,
+                    verdict = judgement.verdict.as_str(),
+                    answer = entry.detail,
+                    unsaid,
+                    "app did not accept a record"
+                );
+            }
             if let (Some(reason), Some(home)) =
                 (RetryReason::of(judgement.verdict), entry.home.and_then(|index| self.homes.get(index)))
             {
@@ -141,7 +154,9 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             Lookup::Applied => Event::LookedUpApplied,
             Lookup::NotApplied => Event::LookedUpAbsent,
             Lookup::Unclear(why) => {
-                tracing::warn!(answer = %why, "lookup did not say whether a message was applied; asking again");
+                if let Some(unsaid) = self.repeats.may_say(("lookup", "unclear"), self.now.moment) {
+                    tracing::warn!(answer = %why, unsaid, "lookup did not say whether a message was applied; asking again");
+                }
                 Event::LookedUpUnclear
             }
         };

@@ -20,6 +20,7 @@ mod identify;
 mod intake;
 mod keeping;
 mod leases;
+mod letters;
 mod limits;
 mod losses;
 mod marks;
@@ -27,6 +28,7 @@ mod operations;
 mod pauses;
 mod report;
 mod status;
+mod stuck;
 mod table;
 mod timers;
 mod watch;
@@ -44,6 +46,7 @@ pub use limits::Limits;
 use crate::domain::concurrency::Limiter;
 use crate::domain::lanes::Lanes;
 use crate::domain::life::Rules;
+use crate::domain::repeats::Repeats;
 use crate::domain::time::{Moment, Now};
 use crate::domain::watchdog::Watchdog;
 use crate::ports::{App, Assignment, Claims, DeadLetters, HeldBytes, Intake, LogOrder, Operation};
@@ -151,6 +154,8 @@ pub struct Pipeline<C, A, D> {
     to_restart: Vec<Token>,
     held_back: HeldBack,
     incidents: Incidents,
+    /// What was said in the log when, so that repeats are few.
+    repeats: Repeats,
     /// What `/gaps` shows is not up to date.
     gaps_changed: bool,
     desk: Desk,
@@ -212,6 +217,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             to_restart: Vec::new(),
             held_back: HeldBack::default(),
             incidents: Incidents::default(),
+            repeats: Repeats::default(),
             gaps_changed: true,
             desk: Desk::default(),
             ahead: Ahead::new(),
@@ -328,6 +334,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             self.keep_claims();
             self.expire_gaps();
             self.unpark();
+            self.name_stuck();
             self.desk.let_riders_go();
             self.publish();
         }

@@ -52,9 +52,8 @@ impl Pauses {
 
     /// Whether a partition takes nothing, other than by its own bound, which the log keeps itself.
     pub(super) fn holds(&self, partition: &TopicPartition) -> bool {
-        self.reasons
-            .keys()
-            .any(|(reason, of)| *reason != PauseReason::Bound && of.as_ref().is_none_or(|of| of == partition))
+        let by_bound = |reason| matches!(reason, PauseReason::Bound | PauseReason::RetryBlocked);
+        self.reasons.keys().any(|(reason, of)| !by_bound(*reason) && of.as_ref().is_none_or(|of| of == partition))
     }
 }
 
