@@ -61,7 +61,9 @@ fn a_full_redis_pauses_until_there_is_room_again_and_nothing_is_new_or_duplicate
 #[test]
 fn a_redis_that_takes_our_rights_away_pauses_says_so_and_goes_on_when_they_are_given_back() {
     let Some((redis, mut scene)) = scene("rights") else { return };
-    tell(&redis, &["ACL", "SETUSER", "once", "on", ">secret", "~once:*", "+@all"]);
+    let mut rights = vec!["ACL", "SETUSER", "once", "on", ">secret", "~once:*", "-@all"];
+    rights.extend(documented_rights());
+    tell(&redis, &rights);
     scene.redis_url = format!("redis://once:secret@{}", redis.address());
     let trial = Trial::begin(scene, PARTITIONS);
     let sidecar = trial.scene.sidecar(&LONG_LEASE);
@@ -86,6 +88,16 @@ fn a_redis_that_takes_our_rights_away_pauses_says_so_and_goes_on_when_they_are_g
     assert_waited_out(&trial, &sidecar);
     let audit = end(&trial, &[&sidecar]);
     assert_eq!(audit.forwarded_twice, []);
+}
+
+/// What `docs/operations.md` says that a locked-down Redis must allow.
+fn documented_rights() -> Vec<&'static str> {
+    let page = include_str!("../../docs/operations.md");
+    let (_, rights) = page.split_once("- **Redis** (ACL)").expect("a part for Redis");
+    let (alone, _) = rights.split_once("with Sentinel").expect("a part for one server");
+    let rights: Vec<_> = alone.split([' ', '`']).filter(|word| word.starts_with('+')).collect();
+    assert!(rights.len() > 5, "{rights:?}");
+    rights
 }
 
 #[test]

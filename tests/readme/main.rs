@@ -8,6 +8,7 @@ mod support;
 mod alerts;
 mod apps;
 mod fence;
+mod operations;
 mod pages;
 mod promises;
 

@@ -12,6 +12,7 @@ const PAGES: &[&str] = &[
     "docs/apps/README.md",
     "docs/loss.md",
     "docs/metrics.md",
+    "docs/operations.md",
     "docs/promises.md",
 ];
 
