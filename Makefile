@@ -5,7 +5,7 @@ export RUST_TEST_THREADS ?= 8
 # One build for all that tests do: the one in which tests can kill the process at exact places.
 ARMED := --locked --features failpoints
 
-.PHONY: help demo test sim soak bench install build-tools
+.PHONY: help demo test sim soak fuzz bench install build-tools
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -26,6 +26,10 @@ sim: ## Many worlds of the simulation: make sim SEEDS=10000 (FIRST=n: from there
 MINUTES ?= 20
 soak: install ## Every fault with 100,000 messages, then everything at once: make soak MINUTES=20
 	MINUTES=$(MINUTES) tests/soak
+
+SECONDS_EACH ?= 600
+fuzz: ## Every fuzz target for so long: make fuzz SECONDS=600 (needs rustup and a nightly compiler, gets them)
+	SECONDS_EACH=$(or $(SECONDS),$(SECONDS_EACH)) tests/fuzz
 
 bench: install ## Measure against bare loops on real Kafka and Redis
 	cargo bench --locked --bench sequences

@@ -23,7 +23,7 @@ pub const STAMP_DIGITS: usize = 16;
 const MAX_REQUEST: usize = 64 * 1024;
 
 /// What an app is to do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Order {
     /// How long it works on each request.
     pub work: Duration,
@@ -31,7 +31,14 @@ pub struct Order {
     pub expect: u32,
     /// Whether values begin with the time they were sent.
     pub stamped: bool,
+    /// How many requests at once it can take: beyond, each takes longer by the square of how far it is exceeded. 0: any.
+    pub crowd: u32,
+    /// It never answers messages of one key, and does not count them.
+    pub hangs: bool,
 }
+
+/// The key whose messages are never answered by an app that hangs.
+pub const HUNG: &str = "customer-7";
 
 /// What an app saw between 10 % and 90 % of its requests.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +62,10 @@ pub struct App {
 impl App {
     /// Starts one and waits until it listens.
     pub fn start(order: &Order) -> anyhow::Result<Self> {
-        let arguments = [order.work.as_millis().to_string(), order.expect.to_string(), order.stamped.to_string()];
+        let Order { work, expect, stamped, crowd, hangs } = order;
+        let work = work.as_millis();
+        let arguments =
+            [format!("{work}"), format!("{expect}"), format!("{stamped}"), format!("{crowd}"), format!("{hangs}")];
         let process = Start::new(std::env::current_exe()?).arg("app").args(arguments).spawn()?;
         let line = process.log().wait_for(Duration::from_secs(10), |line| line.starts_with("listening "))?;
         let address = line.trim_start_matches("listening ").to_owned();
@@ -82,11 +92,18 @@ impl App {
     }
 }
 
-/// The process itself: `WORK_MS EXPECT STAMPED`.
+/// The process itself: `WORK_MS EXPECT STAMPED CROWD HANGS`.
 pub fn run(arguments: &[&str]) -> anyhow::Result<()> {
-    let [work, expect, stamped] = arguments else { anyhow::bail!("app WORK_MS EXPECT STAMPED") };
-    let order =
-        Order { work: Duration::from_millis(work.parse()?), expect: expect.parse()?, stamped: stamped.parse()? };
+    let [work, expect, stamped, crowd, hangs] = arguments else {
+        anyhow::bail!("app WORK_MS EXPECT STAMPED CROWD HANGS")
+    };
+    let order = Order {
+        work: Duration::from_millis(work.parse()?),
+        expect: expect.parse()?,
+        stamped: stamped.parse()?,
+        crowd: crowd.parse()?,
+        hangs: hangs.parse()?,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(order))
 }
@@ -112,11 +129,14 @@ async fn answer_all(mut stream: TcpStream, order: Order, tally: Arc<Mutex<Tally>
             return Ok(());
         }
         filled += read;
-        while let Some(Frame { body, end }) = frame(&buffer[..filled])? {
-            tally.lock().unwrap_or_else(PoisonError::into_inner).count(&buffer[body..end]);
-            if !order.work.is_zero() {
-                tokio::time::sleep(order.work).await;
+        while let Some(Frame { body, end, hung }) = frame(&buffer[..filled])? {
+            if hung && order.hangs {
+                std::future::pending::<()>().await;
             }
+            if !order.work.is_zero() {
+                work(order, &tally).await;
+            }
+            tally.lock().unwrap_or_else(PoisonError::into_inner).count(&buffer[body..end]);
             stream.write_all(ANSWER).await?;
             buffer.copy_within(end..filled, 0);
             filled -= end;
@@ -124,10 +144,20 @@ async fn answer_all(mut stream: TcpStream, order: Order, tally: Arc<Mutex<Tally>
     }
 }
 
-/// Where a whole request's body begins and ends.
+/// Works on one request beside the others that are open. A contender that goes takes its open requests with it, and the
+/// app then ends too.
+async fn work(order: Order, tally: &Mutex<Tally>) {
+    let open = tally.lock().unwrap_or_else(PoisonError::into_inner).enter();
+    let excess = if order.crowd == 0 { 1.0 } else { (f64::from(open) / f64::from(order.crowd)).max(1.0) };
+    tokio::time::sleep(order.work.mul_f64(excess * excess)).await;
+    tally.lock().unwrap_or_else(PoisonError::into_inner).open -= 1;
+}
+
+/// Where a whole request's body begins and ends, and whether it is of the key that hangs.
 struct Frame {
     body: usize,
     end: usize,
+    hung: bool,
 }
 
 fn frame(bytes: &[u8]) -> anyhow::Result<Option<Frame>> {
@@ -138,13 +168,16 @@ fn frame(bytes: &[u8]) -> anyhow::Result<Option<Frame>> {
     let length: usize = length.map_or(Ok(0), |header| std::str::from_utf8(header.value).unwrap_or_default().parse())?;
     let end = body + length;
     anyhow::ensure!(end <= MAX_REQUEST, "a request of {end} bytes");
-    Ok((bytes.len() >= end).then_some(Frame { body, end }))
+    let key = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case("kafka-key"));
+    let hung = key.is_some_and(|header| header.value == HUNG.as_bytes());
+    Ok((bytes.len() >= end).then_some(Frame { body, end, hung }))
 }
 
 /// Counts requests and keeps the two instants that matter.
 struct Tally {
     order: Order,
     count: u32,
+    open: u32,
     tenth: Option<Instant>,
     ninetieth: Option<Instant>,
     ages: Vec<u32>,
@@ -153,7 +186,13 @@ struct Tally {
 impl Tally {
     fn new(order: Order) -> Self {
         let ages = if order.stamped { order.expect as usize } else { 0 };
-        Self { order, count: 0, tenth: None, ninetieth: None, ages: Vec::with_capacity(ages) }
+        Self { order, count: 0, open: 0, tenth: None, ninetieth: None, ages: Vec::with_capacity(ages) }
+    }
+
+    /// One more request is open; how many are now.
+    fn enter(&mut self) -> u32 {
+        self.open += 1;
+        self.open
     }
 
     fn count(&mut self, body: &[u8]) {

@@ -40,7 +40,7 @@ impl Contender {
         match self {
             Self::BareThree => bare("three", world, topic, group, app),
             Self::BareContract => bare("contract", world, topic, group, app),
-            Self::Once => once(world, topic, group, app),
+            Self::Once => once(world, topic, group, app, &[]),
         }
     }
 }
@@ -50,8 +50,15 @@ fn bare(headers: &str, world: &World, topic: &str, group: &str, app: &str) -> an
     Ok(Running::Bare(Start::new(std::env::current_exe()?).args(arguments).spawn()?))
 }
 
-fn once(world: &World, topic: &str, group: &str, app: &str) -> anyhow::Result<Running> {
-    let settings = [
+/// Starts kafka-once with these settings beside those of the comparison, or in their place.
+pub fn once(
+    world: &World,
+    topic: &str,
+    group: &str,
+    app: &str,
+    more: &[(&'static str, String)],
+) -> anyhow::Result<Running> {
+    let settings = vec![
         ("ONCE_KAFKA_BROKERS", world.brokers()),
         ("ONCE_KAFKA_TOPICS", topic.to_owned()),
         ("ONCE_KAFKA_GROUP", group.to_owned()),
@@ -59,6 +66,9 @@ fn once(world: &World, topic: &str, group: &str, app: &str) -> anyhow::Result<Ru
         ("ONCE_APP_URL", format!("http://{app}/")),
         ("ONCE_MAX_IN_FLIGHT", IN_FLIGHT.to_string()),
     ];
+    let overruled = |name: &str| more.iter().any(|(known, _)| *known == name);
+    let settings = settings.into_iter().filter(|(name, _)| !overruled(name)).chain(more.iter().cloned());
+    let settings: Vec<(&str, String)> = settings.collect();
     let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
     Ok(Running::Once(Sidecar::start(&settings)?))
 }

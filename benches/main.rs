@@ -16,6 +16,7 @@ mod plan;
 mod report;
 mod rounds;
 mod store;
+mod trouble;
 mod usage;
 mod world;
 
@@ -45,7 +46,8 @@ fn measure() -> anyhow::Result<()> {
     let fast = rounds::measure(&world, &plan, &rounds::FAST);
     let slow = rounds::measure(&world, &plan, &rounds::SLOW);
     let paced = paced::measure(&world, &plan);
-    let report = Report { fast, slow, paced };
+    let trouble = trouble::measure(&world, &plan);
+    let report = Report { fast, slow, paced, trouble };
     println!("{}", machine::describe(&world)?);
     println!("{}", report.markdown(&plan));
     report.complete()

@@ -62,7 +62,7 @@ fn round(world: &World, number: u32) -> Round {
 fn run(world: &World, contender: Contender, topic: &str) -> anyhow::Result<Run> {
     world.store().flush()?;
     world.create_topic(topic)?;
-    let app = App::start(&Order { work: Duration::ZERO, expect: PACE * SECONDS, stamped: true })?;
+    let app = App::start(&Order { work: Duration::ZERO, expect: PACE * SECONDS, stamped: true, ..Order::default() })?;
     let running = contender.start(world, topic, topic, app.address())?;
     running.await_assigned(topic).with_context(|| running.tail())?;
     let before = running.cpu_seconds()?;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::contender::{ALL, Contender};
 use crate::figures::Sample;
 use crate::plan::{IN_FLIGHT, PACE, PARTITIONS, Plan, VALUE_BYTES};
-use crate::{paced, rounds};
+use crate::{paced, rounds, trouble};
 
 /// Everything that was measured.
 pub struct Report {
@@ -15,6 +15,8 @@ pub struct Report {
     pub slow: Vec<rounds::Round>,
     /// Rounds at a set pace.
     pub paced: Vec<paced::Round>,
+    /// Apps in trouble.
+    pub trouble: trouble::Trouble,
 }
 
 impl Report {
@@ -34,6 +36,7 @@ impl Report {
         latency(&mut text, &self.paced);
         let _ = writeln!(text, "### Redis\n");
         self.redis(&mut text);
+        text.push_str(&self.trouble.markdown());
         text
     }
 

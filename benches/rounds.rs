@@ -89,7 +89,7 @@ fn run(world: &World, plan: &Plan, load: &Load, contender: Contender, group: &st
     let store = world.store();
     store.flush()?;
     let empty = store.stored()?;
-    let app = App::start(&Order { work: load.work, expect, stamped: false })?;
+    let app = App::start(&Order { work: load.work, expect, stamped: false, ..Order::default() })?;
     let running = contender.start(world, FILLED, group, app.address())?;
     let failed = || format!("its last lines:\n{}", running.tail());
     app.await_mark("tenth", RUN).with_context(failed)?;

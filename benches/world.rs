@@ -1,6 +1,6 @@
 //! What every contender finds: one broker with a topic full of messages, and one Redis without persistence.
 
-use crate::app::STAMP_DIGITS;
+use crate::app::{HUNG, STAMP_DIGITS};
 use crate::plan::{PARTITIONS, Plan, VALUE_BYTES};
 use crate::store::Store;
 use crate::support::{Kafka, Producer, Record, Redis};
@@ -52,11 +52,21 @@ impl World {
     }
 }
 
+/// How many of the first messages are of the key that an app may hang on.
+pub fn of_hung_key(messages: u32) -> u32 {
+    let hung = (0..messages).filter(|number| format!("customer-{}", mixed(*number) % KEYS) == HUNG);
+    u32::try_from(hung.count()).unwrap_or(u32::MAX)
+}
+
+fn mixed(number: u32) -> u32 {
+    number.wrapping_mul(0x9E37_79B1) // odd, so no two numbers meet
+}
+
 /// Message number `number` of a topic, with a key, an ID like a UUID, and the Unix microseconds of its sending in front.
 pub fn message(topic: &str, number: u32, sent: u64) -> Record {
     let mut value = format!("{sent:0STAMP_DIGITS$} {number} ").into_bytes();
     value.resize(VALUE_BYTES, b'.');
-    let mixed = number.wrapping_mul(0x9E37_79B1); // odd, so no two numbers meet
+    let mixed = mixed(number);
     let id = format!("{mixed:08x}-{:04x}-4000-8000-{number:012x}", mixed >> 16);
     Record::new(topic, value).key(format!("customer-{}", mixed % KEYS)).id(id)
 }

@@ -9,6 +9,8 @@ mod body;
 mod connection;
 mod contract;
 mod encoding;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod head;
 mod line;
 mod stream;

@@ -1,4 +1,5 @@
 //! The limiter in front of model apps: what each does with so many requests at once is a function.
+#![allow(clippy::cast_precision_loss)] // small counts
 
 use super::*;
 
