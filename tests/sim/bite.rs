@@ -39,6 +39,13 @@ fn every_lie_is_caught_by_the_check_that_is_meant_for_it() {
         (quiet, Sabotage::LogFallsSilent, "standing still"),
         (quiet, Sabotage::KeysAreLost, "was applied before"),
         (forgets, Sabotage::NobodyWaits, "no operator has looked"),
+        (quiet, Sabotage::PastsComeAfterCommits, "is ahead of what is kept"),
+        (crashes, Sabotage::PastsComeAfterCommits, "and it was observed to"),
+        (moves, Sabotage::PastsAreNotWritten, "counted as recovered"),
+        (moves, Sabotage::PastsAreNotRead, "was never told as lost"),
+        (moves, Sabotage::LossesAreForgotten, "and that was told before"),
+        (crashes, Sabotage::LossesAreForgotten, "and that was told before"),
+        (quiet, Sabotage::LogSkipsRecords, "which was never left out"),
     ] {
         is_caught(faults, sabotage, words);
     }

@@ -18,6 +18,7 @@ pub fn at_the_end(world: &World) {
         once_each(world, &truth, &mut broken);
         in_order(world, &truth, &mut broken);
         without_repeats(world, &truth, &mut broken);
+        broken.extend(truth.ledger.at_the_end());
     }
     let mut truth = world.truth();
     for what in &broken {

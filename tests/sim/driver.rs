@@ -10,7 +10,7 @@ use kafka_once::adapters::claims::memory::Replica;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::checks;
-use super::plan::{DRAIN, Plan};
+use super::plan::{DRAIN, GAP_GRACE, Plan};
 use super::producer;
 use super::sidecar::SimSidecar;
 use super::world::World;
@@ -84,6 +84,7 @@ async fn live(plan: Plan, loud: bool) -> Outcome {
     crowd.trouble().await;
     crowd.heal().await;
     if crowd.finish().await {
+        crowd.gaps_settle().await;
         crowd.end().await;
         checks::at_the_end(&world);
     }
@@ -137,7 +138,8 @@ impl Crowd {
                 self.replicas.pop_front();
             }
         }
-        for sidecar in &self.sidecars {
+        for sidecar in &mut self.sidecars {
+            sidecar.hear_losses(&world);
             sidecar.call_operator(&world, world.dice.operator.millis(200, 4_000));
             if sidecar.metrics.open() < 0 {
                 world.truth().broken("the books: more was closed than received");
@@ -151,7 +153,8 @@ impl Crowd {
         let (ended, running): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.sidecars).into_iter().partition(|one| one.task.is_finished());
         self.sidecars = running;
-        for sidecar in ended {
+        for mut sidecar in ended {
+            sidecar.close_books(&self.world);
             let number = sidecar.host.number;
             let killed = sidecar.host.is_dead();
             sidecar.host.kill();
@@ -182,6 +185,7 @@ impl Crowd {
             }
             2 if faults.restart => {
                 note("SIGTERM or drain");
+                world.truth().ledger.leaves(number, None);
                 if dice.percent(50) { sidecar.ask_to_end() } else { sidecar.drain(dice.millis(1, 2_000)) }
             }
             3 if faults.crash => {
@@ -273,11 +277,29 @@ impl Crowd {
         false
     }
 
+    /// Waits until all that is missing is told as lost, and nothing else is.
+    async fn gaps_settle(&mut self) {
+        if self.world.plan.producers == 0 {
+            return;
+        }
+        let until = Instant::now() + GAP_GRACE * 3;
+        loop {
+            let pages: Vec<_> = self.sidecars.iter().flat_map(SimSidecar::gaps).collect();
+            let Some(what) = self.world.truth().ledger.differs(&pages) else { return };
+            if Instant::now() >= until {
+                return self.world.truth().broken(&what);
+            }
+            self.watch().await;
+        }
+    }
+
     /// SIGTERM for all: each must end in time.
     async fn end(&mut self) {
         for mut sidecar in std::mem::take(&mut self.sidecars) {
+            self.world.truth().ledger.leaves(sidecar.host.number, None);
             sidecar.ask_to_end();
-            let ended = within(DRAIN + Duration::from_secs(1), sidecar.task).await;
+            let ended = within(DRAIN + Duration::from_secs(1), &mut sidecar.task).await;
+            sidecar.close_books(&self.world);
             if !matches!(ended, Some(Ok(Ok(())))) {
                 self.world.truth().broken(&format!("sidecar {} did not drain: {ended:?}", sidecar.host.number));
             }

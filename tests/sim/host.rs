@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use kafka_once::domain::time::UnixMillis;
 use tokio::time::Instant;
@@ -34,6 +35,12 @@ impl Host {
     pub fn wall(&self) -> UnixMillis {
         let passed = u64::try_from(self.born.elapsed().as_millis()).expect("a short world");
         UnixMillis((DAWN + passed).checked_add_signed(self.skew).expect("a small skew"))
+    }
+
+    /// When its wall clock showed this.
+    pub fn moment(&self, wall: UnixMillis) -> Instant {
+        let shown = wall.0.checked_add_signed(-self.skew).expect("a small skew");
+        self.born + Duration::from_millis(shown.saturating_sub(DAWN))
     }
 
     /// SIGKILL: nothing of it runs any more.

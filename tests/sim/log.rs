@@ -4,10 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kafka_once::domain::identity::Source;
 use kafka_once::domain::reasons::CommitResult;
-use kafka_once::domain::record::{NextOffset, Offset, Position, Record, TopicPartition};
-use kafka_once::pipeline::Identifier;
+use kafka_once::domain::record::{NextOffset, Record, TopicPartition};
 use kafka_once::ports::{
     Assigned, Assignment, Commit, HeldBytes, Intake, LogCommand, LogEnd, LogOrder, Standing, Window,
 };
@@ -15,16 +13,17 @@ use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep};
 
+use super::commits::{commit_all, offsets};
 use super::group::{Change, MemberId};
 use super::host::Host;
 use super::plan::{REVOKE, Sabotage};
-use super::producer::timestamp;
-use super::truth::Planted;
+use super::records::{identifier, record};
+use super::sequences::Step;
 use super::world::World;
 
-/// Records handed over at once.
 /// With a log that falls silent: after so many records.
 const SILENT_AFTER: usize = 10;
+/// Records handed over at once.
 const BATCH: usize = 16;
 /// Between two turns of the loop.
 const TURN: Duration = Duration::from_millis(20);
@@ -51,7 +50,8 @@ struct Draining {
     deadline: Instant,
 }
 
-type Answers = Arc<Mutex<VecDeque<Intake>>>;
+/// Answers to commits, until the loop hears them.
+pub type Answers = Arc<Mutex<VecDeque<Intake>>>;
 
 /// The client.
 pub struct SimLog {
@@ -254,6 +254,7 @@ impl SimLog {
                 self.looking = Some((Instant::now() + self.world.dice.log.millis(1, 200), partitions));
             }
             Some(Change::Revoke(partitions)) => {
+                self.world.truth().ledger.leaves(self.host.number, Some(&partitions));
                 self.push(Intake::Revoking(partitions.clone()));
                 let open = partitions.iter().cloned().collect();
                 self.draining = Some(Draining { open, all: partitions, deadline: Instant::now() + REVOKE });
@@ -280,7 +281,10 @@ impl SimLog {
                 bound: false,
             };
             self.owned.insert(at.clone(), owned);
-            self.world.truth().note(&format!("{at} is assigned to {} from {start} on", self.host.number));
+            let mut truth = self.world.truth();
+            truth.note(&format!("{at} is assigned to {} from {start} on", self.host.number));
+            truth.ledger.assigned(self.host.number, at, start);
+            drop(truth);
             news.push(Assigned {
                 partition: at.clone(),
                 assignment: self.newest,
@@ -360,12 +364,15 @@ impl SimLog {
         else {
             return false;
         };
-        let truth = self.world.truth();
+        let mut truth = self.world.truth();
         let Some(planted) = truth.log.get(at).and_then(|log| log.iter().find(|one| one.offset >= owned.next)) else {
             return false;
         };
         owned.next = planted.offset + 1;
         let record = record(&self.world, at, planted);
+        if planted.stamp.as_ref().is_some_and(|stamp| stamp.step == Step::Late) {
+            truth.ledger.handed(self.host.number, at, owned.next - 1);
+        }
         drop(truth);
         if self.world.plan.sabotage == Sabotage::LogSkipsRecords && owned.next % 7 == 0 {
             return true;
@@ -395,72 +402,5 @@ impl SimLog {
             sleep(TURN).await;
         }
         false
-    }
-}
-
-fn record(world: &World, at: &TopicPartition, planted: &Planted) -> Record {
-    let timestamp = timestamp(world, planted);
-    let position = Position { partition: at.partition, offset: Offset(planted.offset), timestamp };
-    let id = planted.id.as_ref().filter(|_| !planted.by_position).map(|id| (&b"message-id"[..], Some(id.as_bytes())));
-    let headers: Vec<_> = id.into_iter().collect();
-    let key = planted.key.as_ref().filter(|_| world.plan.sabotage != Sabotage::KeysAreLost);
-    Record::new(Arc::clone(&at.topic), position, key.map(String::as_bytes), Some(planted.payload.as_bytes()), &headers)
-}
-
-fn offsets(commits: &[Commit]) -> Vec<(TopicPartition, NextOffset)> {
-    commits.iter().map(|commit| (commit.partition.clone(), commit.next)).collect()
-}
-
-/// Sends commits one after another, as the client does on a thread of its own.
-async fn commit_all(
-    world: Arc<World>,
-    host: Arc<Host>,
-    mut orders: UnboundedReceiver<(MemberId, Assignment, Vec<Commit>)>,
-    answers: Answers,
-) {
-    while let Some((member, seen, commits)) = orders.recv().await {
-        host.gate().await;
-        let dice = &world.dice.log;
-        let troubled = world.may(|faults| faults.commits);
-        let generation = world.group().generation;
-        sleep(if troubled { dice.millis(1, 800) } else { dice.millis(1, 5) }).await;
-        // A broker refuses a commit of an earlier generation. The client puts the present one in when it sends: what it
-        // has queued for long may come with a newer one, which only worlds without short marks live through.
-        let stale = world.plan.positions && world.group().generation != generation;
-        let result = if !world.group().knows(member) || stale {
-            CommitResult::NotOwner
-        } else if world.weather().commits_away {
-            CommitResult::Failed
-        } else if troubled && dice.percent(20) {
-            dice.pick(&[CommitResult::Failed, CommitResult::Rebalancing])
-        } else {
-            store(&world, &commits);
-            if troubled && dice.percent(10) { CommitResult::Failed } else { CommitResult::Ok }
-        };
-        host.gate().await;
-        let answer = Intake::Committed { seen, offsets: offsets(&commits), result };
-        answers.lock().unwrap_or_else(PoisonError::into_inner).push_back(answer);
-    }
-}
-
-/// The group asks no committer whether the partition is still its own: late commits of members are stored.
-fn store(world: &World, commits: &[Commit]) {
-    let too_far = i64::from(world.plan.sabotage == Sabotage::CommitsOneTooFar);
-    for commit in commits {
-        let next = commit.next.0 + too_far;
-        world.truth().commits(&commit.partition, next);
-        world.group().committed.insert(commit.partition.clone(), (next, commit.metadata.clone()));
-    }
-}
-
-/// Messages are named as the sidecar names them.
-fn identifier(positions: bool) -> Identifier {
-    let sources = [Some(Source::Header("message-id".to_owned())), positions.then_some(Source::Position)];
-    Identifier {
-        sources: sources.into_iter().flatten().collect(),
-        sequences: Vec::new(),
-        namespace: "sim".to_owned(),
-        max_message_bytes: 1 << 20,
-        fits: |_, _| Ok(()),
     }
 }

@@ -59,6 +59,11 @@ impl Faults {
         self.forget && gone.are_graceful()
     }
 
+    /// Whether the store may lose something for good.
+    pub fn may_forget(&self) -> bool {
+        self.forget || self.fail_over
+    }
+
     /// Whether every process ends as it should and every answer comes.
     pub fn are_graceful(&self) -> bool {
         let Self { rebalance: _, restart: _, commits: _, letters: _, .. } = *self;
@@ -105,6 +110,16 @@ pub enum Sabotage {
     KeysAreLost,
     /// The sidecars go on after a loss of memory although they were told to wait.
     NobodyWaits,
+    /// Pasts are acknowledged at once, and kept when the commit has long been stored.
+    PastsComeAfterCommits,
+    /// The store says that no past was kept, whatever was.
+    PastsAreNotRead,
+    /// The store acknowledges pasts without writing them.
+    PastsAreNotWritten,
+    /// What was told as lost is only suspected again in the pasts that the store gives back.
+    LossesAreForgotten,
+    /// The store lets everybody keep a partition's past, whoever has it.
+    PastsAreNotFenced,
 }
 
 /// Everything that is drawn before the world begins.
@@ -135,6 +150,8 @@ pub struct Plan {
     pub safe_mark_life: Duration,
     /// Whether messages are produced twice.
     pub duplicates: bool,
+    /// Producers that number their messages; 0: nobody does.
+    pub producers: u64,
     /// Wall clocks differ by so many milliseconds at most.
     pub skew: u64,
     /// The app's usual service time in milliseconds, at most.
@@ -160,6 +177,8 @@ pub const STORE_TIMEOUT: Duration = Duration::from_millis(100);
 pub const DRAIN: Duration = Duration::from_secs(4);
 /// How long the group waits for a member's heartbeat.
 pub const GROUP_SESSION: Duration = Duration::from_secs(2);
+/// How long a number may come late.
+pub const GAP_GRACE: Duration = Duration::from_secs(3);
 /// How long the log waits for a partition that the group wants back.
 pub const REVOKE: Duration = Duration::from_secs(5);
 /// Within this time of peace every record must be settled.
@@ -201,6 +220,7 @@ impl Plan {
             positions: Dice::new(seed, "positions").percent(30),
             safe_mark_life: Dice::new(seed, "short").pick(&[Duration::from_secs(3), Duration::from_secs(8 * 60)]),
             duplicates: true,
+            producers: Dice::new(seed, "producers").pick(&[0, 0, 1, 2, 4]),
             skew: dice.pick(&[0, 50, 3_000]),
             service: if backlog { 20 } else { dice.pick(&[1, 20, 20, 300]) },
             slow: Duration::ZERO,

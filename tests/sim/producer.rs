@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::app::POISON;
 use super::dice::Dice;
 use super::host::DAWN;
+use super::sequences::Numbers;
 use super::truth::Planted;
 use super::world::World;
 
@@ -17,11 +18,14 @@ pub async fn produce(world: Arc<World>) {
     let time = world.plan.trouble.mul_f64(if world.plan.backlog { 0.1 } else { 0.9 });
     let pace = time / u32::try_from(world.plan.messages).expect("few");
     let mut sent: Vec<(TopicPartition, Planted)> = Vec::new();
+    let mut numbers = Numbers::of(&world.plan);
     for number in 0..world.plan.messages {
-        let (at, planted) = one(&world, &dice, number, &sent);
+        let (at, mut planted) = one(&world, &dice, number, &sent);
+        planted.stamp = numbers.stamp(&at, planted.stamp.as_ref());
         put(&world, &dice, &at, planted.clone());
         if dice.percent(5) && world.plan.duplicates {
-            put(&world, &dice, &at, planted.clone()); // twice, adjacent
+            let stamp = numbers.stamp(&at, planted.stamp.as_ref());
+            put(&world, &dice, &at, Planted { stamp, ..planted.clone() }); // twice, adjacent
         }
         sent.push((at, planted));
         // In bursts: some at once, then a pause.
@@ -42,6 +46,7 @@ fn one(world: &World, dice: &Dice, number: u64, sent: &[(TopicPartition, Planted
         by_position: world.plan.positions && dice.percent(60),
         key,
         payload: format!("p{number}"),
+        stamp: None,
         produced: Instant::now(),
     };
     let before = usize::try_from(dice.below(sent.len() as u64)).expect("few");
@@ -53,7 +58,7 @@ fn one(world: &World, dice: &Dice, number: u64, sent: &[(TopicPartition, Planted
         (9..=14, Some((where_, first))) => {
             at.topic = Arc::clone(&where_.topic);
             at.partition = if at.topic.as_ref() == topic { at.partition } else { 0 };
-            planted = first.clone();
+            planted = Planted { stamp: None, ..first.clone() };
         }
         (15..=16, Some((where_, first))) if !first.by_position => {
             at = where_.clone();
@@ -86,7 +91,14 @@ pub fn append(world: &World, at: &TopicPartition, mut planted: Planted, hole: i6
         let timestamp = timestamp(world, &planted);
         planted.id = Some(format!("position:{}/{}/{}/{timestamp}", at.topic, at.partition, planted.offset));
     }
-    let what = format!("produced {at} {} {:?} {:?} {}", planted.offset, planted.id, planted.key, planted.payload);
+    let mut what = format!("produced {at} {} {:?} {:?} {}", planted.offset, planted.id, planted.key, planted.payload);
+    if let Some(stamp) = &planted.stamp {
+        what = format!("{what} {}/{} {:?}", stamp.producer, stamp.number, stamp.step);
+    }
+    let (stamp, offset) = (planted.stamp.clone(), planted.offset);
     log.push(planted);
     truth.note(&what);
+    if let Some(stamp) = stamp {
+        truth.ledger.planted(at, &stamp, offset);
+    }
 }

@@ -18,8 +18,9 @@ fn seeds_that_once_broke_a_promise_keep_it() {
         (583, "a partition assigned during a drain was never given back: the process did not end"),
         (1510, "a claim that was won in the batch that showed the loss of memory was sent as first"),
     ] {
-        // As it was then: nobody waited for an operator.
-        run(Plan { on_history_loss: OnHistoryLoss::Continue, ..Plan::of(seed) }, false).assert_kept();
+        // As it was then: nobody waited for an operator, and nothing was numbered.
+        let plan = Plan { on_history_loss: OnHistoryLoss::Continue, producers: 0, ..Plan::of(seed) };
+        run(plan, false).assert_kept();
     }
 }
 

@@ -19,17 +19,17 @@ use super::truth::Planted;
 use super::world::World;
 
 /// Longer than anything takes that needs no operator.
-const LONG: Duration = Duration::from_secs(15);
+pub const LONG: Duration = Duration::from_secs(15);
 
 /// Records that are taken in at once.
-const SOME: usize = 12;
+pub const SOME: usize = 12;
 
 /// A quiet world with one partition, and an app that finds repeats by itself.
-fn quiet() -> Plan {
+pub fn quiet() -> Plan {
     let plan = Plan { topics: vec![("orders", 1)], in_doubt: InDoubt::Repeat, ..Plan::of(0) };
     let plan = Plan { ordering: Ordering::None, service: 600, slow: Duration::ZERO, ..plan };
     let plan = Plan { model: AppModel::Transactional, on_history_loss: OnHistoryLoss::Continue, ..plan };
-    let plan = Plan { positions: false, ..plan };
+    let plan = Plan { positions: false, producers: 0, ..plan };
     Plan { attempts: None, max_in_flight: 64, max_open: 1000, max_held: 10_000_000, skew: 0, ..plan }
 }
 
@@ -39,15 +39,15 @@ fn forgetting(in_doubt: InDoubt, on_history_loss: OnHistoryLoss) -> Plan {
 }
 
 /// The one who acts in a script.
-struct Stage {
-    world: Arc<World>,
+pub struct Stage {
+    pub world: Arc<World>,
     sidecar: SimSidecar,
     started: u32,
     produced: usize,
 }
 
 impl Stage {
-    fn set(plan: Plan) -> Self {
+    pub fn set(plan: Plan) -> Self {
         let world = World::new(plan, false);
         let sidecar = SimSidecar::start(&world, 1);
         tokio::spawn(coordinate(Arc::clone(&world)));
@@ -69,6 +69,7 @@ impl Stage {
                     by_position: self.world.plan.positions,
                     key,
                     payload,
+                    stamp: None,
                     produced: Instant::now(),
                 },
                 0,
@@ -84,7 +85,7 @@ impl Stage {
         append(
             &self.world,
             &at,
-            Planted { offset: 0, id, by_position: false, key: None, payload, produced: Instant::now() },
+            Planted { offset: 0, id, by_position: false, key: None, payload, stamp: None, produced: Instant::now() },
             0,
         );
     }
@@ -103,20 +104,20 @@ impl Stage {
     }
 
     /// SIGKILL, and another process in its place.
-    fn kill_and_start(&mut self) {
+    pub fn kill_and_start(&mut self) {
         self.sidecar.kill();
         self.started += 1;
         self.sidecar = SimSidecar::start(&self.world, self.started);
     }
 
     /// SIGSTOP, and another process beside it, which is the one that is looked at from now on.
-    fn stop_and_start(&mut self) -> SimSidecar {
+    pub fn stop_and_start(&mut self) -> SimSidecar {
         self.sidecar.host.stop();
         self.started += 1;
         std::mem::replace(&mut self.sidecar, SimSidecar::start(&self.world, self.started))
     }
 
-    fn open(&self) -> usize {
+    pub fn open(&self) -> usize {
         usize::try_from(self.sidecar.metrics.open()).expect("the books")
     }
 
@@ -130,7 +131,7 @@ impl Stage {
         (truth.requests.values().map(Vec::len).sum(), truth.letters.len())
     }
 
-    async fn until(&self, what: &str, happens: impl Fn(&Self) -> bool) {
+    pub async fn until(&self, what: &str, happens: impl Fn(&Self) -> bool) {
         let end = Instant::now() + LONG;
         while !happens(self) {
             assert!(Instant::now() < end, "{what} does not happen");
@@ -138,7 +139,7 @@ impl Stage {
         }
     }
 
-    async fn all_is_settled(&self) {
+    pub async fn all_is_settled(&self) {
         self.until("the end of everything", |stage| {
             stage.world.truth().open_record().is_none() && stage.sidecar.metrics.open() == 0
         })

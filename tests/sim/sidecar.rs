@@ -6,19 +6,22 @@ use std::sync::{Arc, PoisonError};
 use kafka_once::domain::history::OnHistoryLoss;
 use kafka_once::domain::life::{IdReuse, InDoubt, Rules};
 use kafka_once::domain::past::OnLoss;
-use kafka_once::domain::reasons::PauseReason;
+use kafka_once::domain::reasons::{LossCause, PauseReason};
+use kafka_once::domain::record::TopicPartition;
 use kafka_once::domain::retry::RetryPolicy;
 use kafka_once::pipeline::{Clock, Ending, Limits, Neighbours, Pipeline, Stopped};
 use kafka_once::ports::{HeldBytes, Operation, Scope};
+use kafka_once::telemetry::status::{Gap, GapState, Incident};
 use kafka_once::telemetry::{Metrics, Pulses, StatusBoard};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::app::SimApp;
 use super::host::{Host, OnHost};
+use super::ledger::Lost;
 use super::letters::SimLetters;
 use super::log::{SimLog, Windows};
-use super::plan::{APP_TIMEOUT, DRAIN, LEASE, Plan, Sabotage};
+use super::plan::{APP_TIMEOUT, DRAIN, GAP_GRACE, LEASE, Plan, Sabotage};
 use super::store::SimStore;
 use super::world::World;
 
@@ -31,6 +34,8 @@ pub struct SimSidecar {
     pub held: Arc<HeldBytes>,
     pub windows: Windows,
     board: Arc<StatusBoard>,
+    /// Incidents on its status page that were read.
+    read: usize,
     /// An operator has been told and will answer.
     operator_comes: Arc<AtomicBool>,
     pub task: JoinHandle<Result<(), Stopped>>,
@@ -76,7 +81,7 @@ impl SimSidecar {
         tokio::spawn(OnHost::new(&host, polling));
         world.truth().note(&format!("sidecar {number} starts"));
         let operator_comes = Arc::default();
-        Self { host, metrics, held, windows, board, operator_comes, task, stop: Some(stop), operations }
+        Self { host, metrics, held, windows, board, read: 0, operator_comes, task, stop: Some(stop), operations }
     }
 
     /// Whether its status page says that something waits since the store forgot.
@@ -99,6 +104,71 @@ impl SimSidecar {
             let _ = answered.await; // it may have ended
             comes.store(false, Ordering::Relaxed);
         });
+    }
+
+    /// Reads on its status page which numbers it has told as lost since the last look.
+    pub fn hear_losses(&mut self, world: &World) {
+        let status = self.board.status();
+        let news = status.incidents.get(self.read..).unwrap_or_default();
+        self.read = status.incidents.len();
+        if news.is_empty() {
+            return;
+        }
+        let of_sequences = news.iter().filter(|incident| incident.what == LossCause::Sequence.as_str());
+        let words = of_sequences.map(|incident| self.lost_numbers(incident).expect("words that name what is lost"));
+        let mut told: Vec<_> = words.collect();
+        // What is told at the same moment has no order of its own.
+        told.sort_by(|one, other| {
+            (one.when, &one.at, &one.producer, one.first).cmp(&(other.when, &other.at, &other.producer, other.first))
+        });
+        let mut truth = world.truth();
+        for lost in told {
+            truth.note(&format!(
+                "{} tells {} {} {}-{} as lost",
+                lost.host, lost.at, lost.producer, lost.first, lost.last
+            ));
+            let broken = truth.ledger.told(&lost);
+            truth.all_broken(broken);
+        }
+    }
+
+    /// The process has ended: what its counters show of lost and recovered numbers.
+    pub fn close_books(&mut self, world: &World) {
+        if world.plan.producers > 0 {
+            self.hear_losses(world);
+            let (lost, recovered) = (self.metrics.lost_sum(LossCause::Sequence), self.recovered());
+            let mut truth = world.truth();
+            let broken = truth.ledger.closed(self.host.number, lost, recovered);
+            truth.all_broken(broken);
+        }
+    }
+
+    /// What the words of an incident name.
+    fn lost_numbers(&self, incident: &Incident) -> Option<Lost> {
+        let at = TopicPartition { topic: incident.topic.clone()?, partition: incident.partition? };
+        let (producer, rest) = incident.detail.strip_prefix("producer ")?.split_once(": numbers ")?;
+        let (first, last) = rest.split(',').next()?.split_once('-')?;
+        let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+        let same = |gap: &&Gap| {
+            (&gap.topic, gap.partition, &*gap.producer) == (&at.topic, at.partition, producer)
+                && (gap.first, gap.last, gap.state) == (first, last, GapState::Lost)
+        };
+        let after = self.board.gaps().gaps.iter().filter(same).filter_map(|gap| gap.after_offset).collect();
+        let (host, when) = (self.host.number, self.host.moment(incident.at));
+        Some(Lost { host, at, producer: producer.to_owned(), first, last, after, when })
+    }
+
+    fn recovered(&self) -> u64 {
+        let page = self.metrics.render().expect("metrics");
+        let of_topics = page.lines().filter(|line| line.starts_with("kafka_once_recovered_records_total{"));
+        of_topics
+            .map(|line| line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok()).expect("a count"))
+            .sum()
+    }
+
+    /// What its page `/gaps` shows.
+    pub fn gaps(&self) -> Vec<Gap> {
+        self.board.gaps().gaps.clone()
     }
 
     /// SIGTERM.
@@ -156,7 +226,7 @@ fn limits(plan: &Plan) -> Limits {
         safe_mark_life: plan.safe_mark_life,
         lease: LEASE,
         on_history_loss: if reckless { OnHistoryLoss::Continue } else { plan.on_history_loss },
-        gap_grace: Duration::from_secs(3),
+        gap_grace: GAP_GRACE,
         on_loss: OnLoss::Continue,
         commit_interval: Duration::from_millis(200),
         drain_timeout: DRAIN,

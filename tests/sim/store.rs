@@ -9,8 +9,12 @@ use std::time::Duration;
 use kafka_once::adapters::claims::memory::Memory;
 use kafka_once::domain::claim::{SessionId, Stored};
 use kafka_once::domain::history::History;
-use kafka_once::domain::past_codec::Owner;
+use kafka_once::domain::past::Past;
+use kafka_once::domain::past_codec::{HEADER, Owner, decode, encode};
+use kafka_once::domain::producers::Producers;
 use kafka_once::domain::record::TopicPartition;
+use kafka_once::domain::sequence::{Missing, Tracker};
+use kafka_once::domain::time::{Moment, Now, UnixMillis};
 use kafka_once::ports::{ClaimBatch, ClaimCommand, ClaimReply, Claims, Keeping, StoreError, StoredPast};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -31,6 +35,9 @@ pub struct SimStore {
 type Work<T> = Box<dyn FnOnce(Memory, u64) -> Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>> + Send>;
 
 const ALL: u64 = 1000;
+
+/// After this time a commit that followed has been stored.
+const TOO_LATE: Duration = Duration::from_millis(600);
 
 /// What becomes of a request to the store.
 #[derive(Debug)]
@@ -164,11 +171,14 @@ impl Claims for SimStore {
     }
 
     async fn take_pasts(&self, partitions: Vec<(TopicPartition, Owner)>) -> Result<Vec<StoredPast>, StoreError> {
-        self.ask(Box::new(move |memory, _| Box::pin(async move { memory.take_pasts(partitions).await }))).await
+        let (world, host) = (Arc::clone(&self.world), self.host.number);
+        self.ask(Box::new(move |memory, _| Box::pin(async move { take(&world, host, &memory, partitions).await })))
+            .await
     }
 
     async fn keep_pasts(&self, pasts: Vec<(TopicPartition, Vec<u8>)>) -> Result<Vec<Keeping>, StoreError> {
-        self.ask(Box::new(move |memory, _| Box::pin(async move { memory.keep_pasts(pasts).await }))).await
+        let keeper = Keeper { world: Arc::clone(&self.world), host: Arc::clone(&self.host), asked: Instant::now() };
+        self.ask(Box::new(move |memory, _| Box::pin(async move { keeper.keep(memory, pasts).await }))).await
     }
 }
 
@@ -182,4 +192,94 @@ async fn execute(memory: Memory, commands: Vec<ClaimCommand>, part: u64) -> Resu
     }
     whole.sentinel = memory.batch(Vec::new()).await?.sentinel;
     Ok(whole)
+}
+
+async fn take(
+    world: &World,
+    host: u32,
+    memory: &Memory,
+    partitions: Vec<(TopicPartition, Owner)>,
+) -> Result<Vec<StoredPast>, StoreError> {
+    let names: Vec<_> = partitions.iter().map(|(partition, _)| partition.clone()).collect();
+    let mut stored = memory.take_pasts(partitions).await?;
+    let mut truth = world.truth();
+    for (partition, past) in names.iter().zip(&mut stored) {
+        let observed_to = if let StoredPast::Bytes(bytes) = past { observed_to(bytes) } else { 0 };
+        truth.note(&format!("{host} takes {partition}, observed to {observed_to}"));
+        let broken = truth.ledger.taken(host, partition, observed_to);
+        truth.all_broken(broken);
+        match (world.plan.sabotage, &mut *past) {
+            (Sabotage::PastsAreNotRead, _) => *past = StoredPast::Nothing,
+            (Sabotage::LossesAreForgotten, StoredPast::Bytes(bytes)) => suspect_again(bytes),
+            _ => {}
+        }
+    }
+    Ok(stored)
+}
+
+/// Whoever asked for pasts to be kept.
+struct Keeper {
+    world: Arc<World>,
+    host: Arc<Host>,
+    asked: Instant,
+}
+
+impl Keeper {
+    async fn keep(self, memory: Memory, pasts: Vec<(TopicPartition, Vec<u8>)>) -> Result<Vec<Keeping>, StoreError> {
+        let kept = vec![Keeping::Kept; pasts.len()];
+        match self.world.plan.sabotage {
+            Sabotage::PastsAreNotWritten => return Ok(kept),
+            Sabotage::PastsComeAfterCommits => {
+                tokio::spawn(async move {
+                    sleep(TOO_LATE).await;
+                    self.host.gate().await;
+                    self.write(&memory, pasts).await
+                });
+                return Ok(kept);
+            }
+            Sabotage::PastsAreNotFenced => {
+                memory.take_pasts(pasts.iter().map(|(at, bytes)| (at.clone(), owner(bytes))).collect()).await?;
+            }
+            _ => {}
+        }
+        self.write(&memory, pasts).await
+    }
+
+    async fn write(&self, memory: &Memory, pasts: Vec<(TopicPartition, Vec<u8>)>) -> Result<Vec<Keeping>, StoreError> {
+        let known: Vec<_> = pasts.iter().map(|(partition, bytes)| (partition.clone(), observed_to(bytes))).collect();
+        let outcomes = memory.keep_pasts(pasts).await?;
+        let mut truth = self.world.truth();
+        for ((partition, observed_to), outcome) in known.iter().zip(&outcomes) {
+            truth.note(&format!("{} keeps {partition}, observed to {observed_to}: {outcome:?}", self.host.number));
+            if *outcome == Keeping::Kept {
+                truth.ledger.kept(self.host.number, partition, *observed_to, self.asked);
+            }
+        }
+        Ok(outcomes)
+    }
+}
+
+fn observed_to(bytes: &[u8]) -> i64 {
+    read(bytes).map_or(0, |past| past.observed_to.0)
+}
+
+fn read(bytes: &[u8]) -> Option<Past> {
+    let now = Now { moment: Moment(0), wall: UnixMillis(0) };
+    decode(bytes, now).expect("a past")
+}
+
+fn owner(bytes: &[u8]) -> Owner {
+    Owner(bytes[1..HEADER].try_into().expect("a header"))
+}
+
+/// Makes whatever is lost in a past suspected.
+fn suspect_again(bytes: &mut Vec<u8>) {
+    let Some(past) = read(bytes) else { return };
+    let mut producers = Producers::default();
+    for (producer, tracker) in past.producers.iter() {
+        let missing = tracker.missing().iter().map(|missing| Missing { lost: false, ..*missing }).collect();
+        let tracker = Tracker::restore(tracker.run(), tracker.former(), tracker.as_of(), missing);
+        producers.restore(producer.into(), tracker, past.producers.is_unseen(producer));
+    }
+    *bytes = encode(owner(bytes), &Past { producers, ..past });
 }

@@ -10,7 +10,9 @@ use kafka_once::domain::record::TopicPartition;
 use kafka_once::domain::verdict::Delivery;
 use tokio::time::Instant;
 
+use super::ledger::Ledger;
 use super::plan::Faults;
+use super::sequences::Stamp;
 
 /// A message: its topic and ID.
 pub type Message = (String, String);
@@ -24,6 +26,8 @@ pub struct Planted {
     pub by_position: bool,
     pub key: Option<String>,
     pub payload: String,
+    /// What its producer says of its place in a sequence.
+    pub stamp: Option<Stamp>,
     pub produced: Instant,
 }
 
@@ -78,6 +82,8 @@ pub struct Truth {
     pub forgotten: Vec<Instant>,
     /// Partitions with a committed offset then: beside it stands which past was forgotten.
     pub started: Vec<BTreeSet<TopicPartition>>,
+    /// What producers left out, and what was told of it.
+    pub ledger: Ledger,
     pub violations: Vec<String>,
     hash: DefaultHasher,
     loud: bool,
@@ -107,6 +113,7 @@ impl Truth {
             lettered: BTreeSet::new(),
             forgotten: Vec::new(),
             started: Vec::new(),
+            ledger: Ledger::new(faults),
             violations: Vec::new(),
             hash: DefaultHasher::new(),
             loud,
@@ -131,6 +138,11 @@ impl Truth {
     pub fn broken(&mut self, what: &str) {
         self.note(&format!("BROKEN {what}"));
         self.violations.push(format!("{:.3} {what}", self.dawn.elapsed().as_secs_f64()));
+    }
+
+    /// Promises that were broken, if any.
+    pub fn all_broken(&mut self, what: impl IntoIterator<Item = String>) {
+        what.into_iter().for_each(|what| self.broken(&what));
     }
 
     /// An operator looks at a host, and lets it go on.
@@ -239,6 +251,8 @@ impl Truth {
             let what = format!("commit {next} of {partition} passes the open record {planted:?}");
             self.broken(&what);
         }
+        let ahead = self.ledger.committed(partition, next);
+        self.all_broken(ahead);
     }
 
     /// Whether nothing of a record can be lost any more.
