@@ -2,7 +2,7 @@
 //! the same; it goes on working.
 #![no_main]
 
-use kafka_once::domain::past_codec::{HEADER, Owner, decode, encode};
+use kafka_once::domain::past_codec::{OWNED, Owner, decode, encode};
 use kafka_once::domain::producers::{MOST_PRODUCERS, MOST_RANGES_IN_ALL};
 use kafka_once::domain::record::Offset;
 use kafka_once::domain::time::{Moment, Now};
@@ -13,8 +13,8 @@ fuzz_target!(|data: &[u8]| {
     let Ok(Some(mut past)) = decode(data, now) else { return };
     assert!(past.producers.iter().count() <= MOST_PRODUCERS);
     assert!(past.producers.ranges() <= MOST_RANGES_IN_ALL);
-    let owner = Owner(*data[1..HEADER].first_chunk().expect("a header"));
-    let written = encode(owner, &past);
+    let owner = Owner(*data[1..OWNED].first_chunk().expect("a header"));
+    let written = encode(owner, 0, &past);
     assert_eq!(decode(&written, now), Ok(Some(past.clone())));
     let names: Vec<Vec<u8>> = past.producers.iter().map(|(name, _)| name.to_vec()).collect();
     for (offset, number) in [0, 1, 7, u64::MAX].into_iter().enumerate() {

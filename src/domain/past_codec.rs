@@ -1,7 +1,8 @@
 //! A partition's past as it stands in the store: a version, whose it is, and then compact numbers.
 //!
-//! Layout: version byte, 16 bytes that name the owner, then `observed_to`, the landmark, the producers. Numbers are
-//! LEB128, signed ones zigzag, as in Protocol Buffers. Whoever reads another version starts afresh.
+//! Layout: version byte, 16 bytes that name the owner, 8 bytes (big endian) that count how often it has written, then
+//! `observed_to`, the landmark, the producers. Numbers are LEB128, signed ones zigzag, as in Protocol Buffers. Whoever reads
+//! another version starts afresh.
 
 use std::fmt;
 
@@ -14,8 +15,11 @@ use super::time::{Now, UnixMillis};
 /// The version that is written.
 pub const VERSION: u8 = 1;
 
+/// Bytes that say whose it is, with the version before them.
+pub const OWNED: usize = 1 + 16;
+
 /// Bytes before the numbers.
-pub const HEADER: usize = 1 + 16;
+pub const HEADER: usize = OWNED + 8;
 
 /// Who may write a partition's past: one assignment of one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,17 +47,44 @@ impl fmt::Display for BadPast {
 
 impl std::error::Error for BadPast {}
 
-/// What stands before the numbers.
-pub fn header(owner: Owner) -> [u8; HEADER] {
+/// What may be written over what stands there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fence {
+    /// This may.
+    Open,
+    /// Its owner has written a later one: this one was on its way for long.
+    Late,
+    /// Another owner has it.
+    NotOurs,
+}
+
+/// Whether a past may be written over what stands there: a fence that whoever stores pasts must keep. What is of another
+/// version, or no past at all, fences nobody off.
+pub fn fence(stands: &[u8], past: &[u8]) -> Fence {
+    let (Some(stands), Some(past)) = (stands.get(..HEADER), past.get(..HEADER)) else { return Fence::Open };
+    if stands[0] != past[0] {
+        Fence::Open
+    } else if stands[..OWNED] != past[..OWNED] {
+        Fence::NotOurs
+    } else if stands > past {
+        Fence::Late
+    } else {
+        Fence::Open
+    }
+}
+
+/// What stands before the numbers; `turn` counts how often the owner has written.
+pub fn header(owner: Owner, turn: u64) -> [u8; HEADER] {
     let mut header = [VERSION; HEADER];
-    header[1..].copy_from_slice(&owner.0);
+    header[1..OWNED].copy_from_slice(&owner.0);
+    header[OWNED..].copy_from_slice(&turn.to_be_bytes());
     header
 }
 
-/// A past in bytes.
-pub fn encode(owner: Owner, past: &Past) -> Vec<u8> {
+/// A past in bytes; `turn` counts how often its owner has written.
+pub fn encode(owner: Owner, turn: u64, past: &Past) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER + 32);
-    out.extend_from_slice(&header(owner));
+    out.extend_from_slice(&header(owner, turn));
     signed(&mut out, past.observed_to.0);
     match past.settled {
         None => out.push(0),
@@ -221,7 +252,7 @@ mod tests {
     #[test]
     fn a_past_reads_back_with_its_grace_begun_anew() {
         let past = some_past();
-        let read = decode(&encode(OWNER, &past), now(9)).expect("a past").expect("not empty");
+        let read = decode(&encode(OWNER, 3, &past), now(9)).expect("a past").expect("not empty");
         assert_eq!((read.observed_to, read.settled), (past.observed_to, past.settled));
         assert_eq!((read.producers.ranges(), read.producers.suspected()), (2, past.producers.suspected()));
         let of_a = read.producers.iter().find(|(producer, _)| *producer == b"a").expect("a").1;
@@ -235,13 +266,34 @@ mod tests {
 
     #[test]
     fn another_version_and_what_is_cut_short_are_told_apart() {
-        let whole = encode(OWNER, &some_past());
+        let whole = encode(OWNER, 3, &some_past());
         let mut newer = whole.clone();
         newer[0] = 2;
         assert_eq!(decode(&newer, now(0)), Err(BadPast::Version(2)));
         assert_eq!(decode(&whole[..HEADER], now(0)), Ok(None));
         for cut in (0..HEADER).chain([HEADER + 1, HEADER + 3, whole.len() - 1]) {
             assert_eq!(decode(&whole[..cut], now(0)), Err(BadPast::Broken), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_past_is_written_over_an_earlier_one_of_its_owner_and_over_what_is_no_past() {
+        let of = |owner, turn| encode(Owner([owner; 16]), turn, &some_past());
+        let mut another_version = of(1, 9);
+        another_version[0] = 2;
+        let table = [
+            (of(1, 4), Fence::Open),
+            (of(1, 5), Fence::Open), // sent again after a lost reply
+            (of(1, 6), Fence::Late),
+            (of(1, 256), Fence::Late),
+            (of(0, 1), Fence::NotOurs),
+            (of(2, 9), Fence::NotOurs),
+            (another_version, Fence::Open),
+            (vec![VERSION; 9], Fence::Open),
+            (Vec::new(), Fence::Open),
+        ];
+        for (stands, expected) in table {
+            assert_eq!(fence(&stands, &of(1, 5)), expected, "{stands:?}");
         }
     }
 

@@ -70,7 +70,9 @@ impl Producers {
             return self.begin(producer, number, offset);
         };
         followed.seen = self.seen;
-        let unseen = std::mem::take(&mut followed.unseen);
+        let unseen = followed.unseen;
+        // What stood among the unseen ones may be any number up to one that is higher than all before.
+        followed.unseen &= number <= followed.tracker.run().highest;
         let before = open(&followed.tracker);
         let Observed { what, given_up } = if unseen {
             followed.tracker.observe_behind_unseen(number, offset, now)

@@ -45,6 +45,8 @@ pub(super) struct Chronicle {
     pub(super) changed: bool,
     /// It is on its way to the store.
     keeping: bool,
+    /// How often it was sent there.
+    turn: u64,
     /// Records between low water and the last one taken in.
     standing: VecDeque<Landmark>,
 }
@@ -52,7 +54,7 @@ pub(super) struct Chronicle {
 impl Chronicle {
     pub(super) fn new(start: NextOffset, owner: Owner) -> Self {
         let past = Past::none(start);
-        Self { past, owner, stage: Stage::Unread, changed: false, keeping: false, standing: VecDeque::new() }
+        Self { past, owner, stage: Stage::Unread, changed: false, keeping: false, turn: 0, standing: VecDeque::new() }
     }
 
     /// Whether records may be taken in.
@@ -68,6 +70,13 @@ impl Chronicle {
     /// Whether something is to be kept.
     pub(super) fn is_due(&self) -> bool {
         self.changed && self.stage == Stage::Known
+    }
+
+    /// What goes to the store now.
+    fn send(&mut self) -> Vec<u8> {
+        (self.keeping, self.changed) = (true, false);
+        self.turn += 1;
+        encode(self.owner, self.turn, &self.past)
     }
 
     /// A record was taken in.
@@ -285,20 +294,21 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     pub(super) fn commit_homes(&mut self, wanted: impl Fn(Phase) -> bool) {
         let Some(history) = &self.leases.history else { return };
         let (mut pasts, mut kept, mut commits) = (Vec::new(), Vec::new(), Vec::new());
-        let free = |home: &&mut Home| wanted(home.phase) && home.committing.is_none() && !home.chronicle.keeping;
+        let free = |home: &&mut Home| wanted(home.phase) && !home.chronicle.keeping;
         for home in self.homes.iter_mut().filter(free) {
             let keeps = home.keeps();
             if keeps && !self.store_up && !matches!(home.phase, Phase::Committing { .. }) {
                 continue; // nothing can be settled meanwhile, and a commit must not be ahead of what is kept
             }
-            if let Some(next) = home.due() {
+            if home.committing.is_none()
+                && let Some(next) = home.due()
+            {
                 home.committing = Some(next);
                 let metadata = home.metadata(history);
                 commits.push((Commit { partition: home.partition.clone(), next, metadata }, home.assignment));
             }
             if keeps && self.store_up {
-                (home.chronicle.keeping, home.chronicle.changed) = (true, false);
-                pasts.push((home.partition.clone(), encode(home.chronicle.owner, &home.chronicle.past)));
+                pasts.push((home.partition.clone(), home.chronicle.send()));
                 kept.push((home.partition.clone(), home.assignment));
             }
         }

@@ -110,8 +110,8 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             if result == CommitResult::Ok {
                 home.low_water.acknowledged(*next);
                 safe.push((partition.clone(), *next));
-            } else if let Phase::Committing { until } = &mut home.phase {
-                *until = self.now.moment; // refused now, refused again: what was settled comes back as redelivery
+            } else if let Phase::Committing { .. } = home.phase {
+                home.refused = true; // now, and again: what was settled comes back as redelivery
             }
         }
         for index in started.iter().filter_map(|partition| self.homes.index(partition)).collect::<Vec<_>>() {

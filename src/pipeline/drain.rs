@@ -228,7 +228,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
                     let partition = home.partition.clone();
                     self.part_with(index);
                     self.tell_log(LogCommand::Release(vec![partition]));
-                } else if home.committing.is_none() {
+                } else {
                     self.commit_homes(|phase| phase == Phase::Committing { until });
                 }
             }

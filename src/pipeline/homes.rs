@@ -70,6 +70,8 @@ pub(super) struct Home {
     /// The start is not committed again before this.
     pub(super) start_after: Moment,
     pub(super) committing: Option<NextOffset>,
+    /// Its last commit was refused: there is no other one.
+    pub(super) refused: bool,
     /// Marks that may be shortened once their offset is committed.
     pub(super) marks: Marks,
     /// Its records that are open in this process.
@@ -116,7 +118,7 @@ impl Home {
 
     /// What to commit.
     pub(super) fn due(&self) -> Option<NextOffset> {
-        self.low_water.due().filter(|_| !self.holds_commits)
+        self.low_water.due().filter(|_| !self.holds_commits && !self.refused)
     }
 
     /// Whether its past is to be kept. Not before the start that follows a loss is committed, nor before an operator has
@@ -171,6 +173,7 @@ impl Homes {
             group_start: assigned.group_start,
             start_after: Moment(0),
             committing: None,
+            refused: false,
             marks: Marks::default(),
             open: 0,
             doubt: Doubt::none(assigned.log_end),

@@ -245,7 +245,7 @@ impl Ledger {
     /// `commits` is left out because of a known defect: a past is not kept while a commit is on its way, and a partition
     /// whose last commit is refused is given back without it, so that its next owner tells the same again.
     fn is_exact(&self) -> bool {
-        !self.store_fails() && !self.faults.crash && !self.faults.stall && !self.faults.commits
+        !self.store_fails() && !self.faults.crash && !self.faults.stall
     }
 
     /// Whether the store may forget or fail: a last commit is not held up by a store that does not answer, and a past that

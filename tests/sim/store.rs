@@ -10,7 +10,7 @@ use kafka_once::adapters::claims::memory::Memory;
 use kafka_once::domain::claim::{SessionId, Stored};
 use kafka_once::domain::history::History;
 use kafka_once::domain::past::Past;
-use kafka_once::domain::past_codec::{HEADER, Owner, decode, encode};
+use kafka_once::domain::past_codec::{HEADER, OWNED, Owner, decode, encode};
 use kafka_once::domain::producers::Producers;
 use kafka_once::domain::record::TopicPartition;
 use kafka_once::domain::sequence::{Missing, Tracker};
@@ -269,7 +269,7 @@ fn read(bytes: &[u8]) -> Option<Past> {
 }
 
 fn owner(bytes: &[u8]) -> Owner {
-    Owner(bytes[1..HEADER].try_into().expect("a header"))
+    Owner(bytes[1..OWNED].try_into().expect("a header"))
 }
 
 /// Makes whatever is lost in a past suspected.
@@ -281,5 +281,6 @@ fn suspect_again(bytes: &mut Vec<u8>) {
         let tracker = Tracker::restore(tracker.run(), tracker.former(), tracker.as_of(), missing);
         producers.restore(producer.into(), tracker, past.producers.is_unseen(producer));
     }
-    *bytes = encode(owner(bytes), &Past { producers, ..past });
+    let turn = u64::from_be_bytes(bytes[OWNED..HEADER].try_into().expect("a header"));
+    *bytes = encode(owner(bytes), turn, &Past { producers, ..past });
 }

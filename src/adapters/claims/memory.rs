@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::domain::claim::{ClaimValue, IdHash, SessionId, Stored};
 use crate::domain::history::History;
-use crate::domain::past_codec::{HEADER, Owner, header};
+use crate::domain::past_codec::{Fence, HEADER, Owner, fence, header};
 use crate::domain::record::TopicPartition;
 use crate::domain::time::Moment;
 use crate::ports::{ClaimBatch, ClaimCommand, ClaimReply, Claims, Keeping, StoreError, StoredPast};
@@ -229,7 +229,7 @@ impl Claims for Memory {
     async fn take_pasts(&self, partitions: Vec<(TopicPartition, Owner)>) -> Result<Vec<StoredPast>, StoreError> {
         let mut state = self.lock();
         let take = |(partition, owner): (TopicPartition, Owner)| {
-            let new = header(owner);
+            let new = header(owner, 0);
             match state.pasts.get_mut(&partition) {
                 None => {
                     state.pasts.insert(partition, new.to_vec());
@@ -237,7 +237,7 @@ impl Claims for Memory {
                 }
                 Some(stands) => {
                     let was = stands.clone();
-                    if stands.len() >= HEADER && stands[0] == new[0] {
+                    if fence(stands, &new) == Fence::NotOurs {
                         stands[..HEADER].copy_from_slice(&new);
                     }
                     StoredPast::Bytes(was)
@@ -250,11 +250,12 @@ impl Claims for Memory {
     async fn keep_pasts(&self, pasts: Vec<(TopicPartition, Vec<u8>)>) -> Result<Vec<Keeping>, StoreError> {
         let mut state = self.lock();
         let keep = |(partition, past): (TopicPartition, Vec<u8>)| {
-            let stands = state.pasts.get(&partition).and_then(|stands| stands.get(..HEADER));
-            if stands.is_some_and(|stands| stands[0] == past[0] && !past.starts_with(stands)) {
-                return Keeping::NotOurs;
+            let fence = state.pasts.get(&partition).map_or(Fence::Open, |stands| fence(stands, &past));
+            match fence {
+                Fence::NotOurs => return Keeping::NotOurs,
+                Fence::Late => {}
+                Fence::Open => _ = state.pasts.insert(partition, past),
             }
-            state.pasts.insert(partition, past);
             Keeping::Kept
         };
         Ok(pasts.into_iter().map(keep).collect())

@@ -50,7 +50,7 @@ fn behind_records_that_nobody_observed_a_number_ahead_is_no_gap() {
     producers.passed_unseen();
     let mut past = Past::none(NextOffset(8));
     past.producers = producers;
-    let stored = encode(Owner([0; 16]), &past);
+    let stored = encode(Owner([0; 16]), 1, &past);
     let mut producers = decode(&stored, at(0)).unwrap().unwrap().producers; // also over a restart
     assert_eq!(producers.observe(b"a", 9, Offset(8), at(0)), Sighting::default());
     assert!(producers.observe(b"a", 11, Offset(9), at(0)).gap, "once only");
@@ -153,7 +153,7 @@ proptest! {
             }
             next += 1;
             if let Some(back) = deaths.remove(&next) {
-                past = decode(&encode(Owner([0; 16]), &past), at(2)).unwrap().unwrap();
+                past = decode(&encode(Owner([0; 16]), 1, &past), at(2)).unwrap().unwrap();
                 next = next.saturating_sub(back);
             }
         }
@@ -167,4 +167,15 @@ proptest! {
             prop_assert_eq!(named.remove(&name).unwrap_or_default(), life.dropped.clone(), "producer {}", name);
         }
     }
+}
+
+#[test]
+fn a_late_number_says_nothing_of_what_was_passed_unseen() {
+    let mut producers = Producers::default();
+    producers.observe(b"a", 49, Offset(0), at(0));
+    producers.observe(b"a", 51, Offset(1), at(0));
+    producers.passed_unseen();
+    assert!(producers.observe(b"a", 50, Offset(5), at(0)).recovered);
+    assert!(!producers.observe(b"a", 55, Offset(6), at(0)).gap, "52 to 54 may have stood there");
+    assert!(producers.observe(b"a", 57, Offset(7), at(0)).gap);
 }

@@ -9,7 +9,7 @@ use super::fault::Fault;
 use super::keys::Keys;
 use crate::domain::claim::{SessionId, Stored};
 use crate::domain::claim_codec::{decode, encode};
-use crate::domain::past_codec::{HEADER, Owner, header};
+use crate::domain::past_codec::{HEADER, OWNED, Owner, header};
 use crate::domain::record::TopicPartition;
 use crate::ports::{ClaimCommand, ClaimReply, Keeping, StoredPast};
 
@@ -27,19 +27,29 @@ end
 if is(ARGV[2]) then redis.call('PEXPIRE', KEYS[1], ARGV[3]) return 1 end
 if is(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1 end
 return was";
-/// Makes the new header's owner the only one who may keep a past; what is of another version stays as it is.
+/// Makes the new header's owner the only one who may keep a past; what is of another version stays as it is, and so does
+/// what is the owner's already.
 const TAKE_PAST: &str = "\
 local was = redis.call('GET', KEYS[1])
 if not was then redis.call('SET', KEYS[1], ARGV[1]) return was end
-if #was >= #ARGV[1] and string.byte(was) == string.byte(ARGV[1]) then
+local owned = tonumber(ARGV[2])
+if #was >= #ARGV[1] and string.byte(was) == string.byte(ARGV[1])
+  and string.sub(was, 1, owned) ~= string.sub(ARGV[1], 1, owned) then
   redis.call('SET', KEYS[1], ARGV[1] .. string.sub(was, #ARGV[1] + 1))
 end
 return was";
-/// Keeps a past unless its header, as long as `ARGV[2]` says, names another owner in the same version.
+/// Keeps a past as `past_codec::fence` says: not over one of another owner, nor over a later one of the same. Bytes are
+/// compared one by one, because Redis compares strings as its locale says.
 const KEEP_PAST: &str = "\
-local was, header = redis.call('GET', KEYS[1]), tonumber(ARGV[2])
-if was and #was >= header and string.byte(was) == string.byte(ARGV[1])
-  and string.sub(was, 1, header) ~= string.sub(ARGV[1], 1, header) then return 0 end
+local was, owned, header = redis.call('GET', KEYS[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+if was and #was >= header and string.byte(was) == string.byte(ARGV[1]) then
+  if string.sub(was, 1, owned) ~= string.sub(ARGV[1], 1, owned) then return 0 end
+  for i = owned + 1, header do
+    local stands, comes = string.byte(was, i), string.byte(ARGV[1], i)
+    if stands > comes then return 1 end
+    if stands < comes then break end
+  end
+end
 redis.call('SET', KEYS[1], ARGV[1])
 return 1";
 /// Redis refuses an expiry whose end does not fit its clock: about 3,000 years are enough.
@@ -111,8 +121,10 @@ impl Request<'_> {
             Self::Open(_, lease) => set(&mut cmd, key, b"1").arg("PX").arg(millis(*lease)),
             Self::Renew(_, lease) => cmd.arg("PEXPIRE").arg(key).arg(millis(*lease)),
             Self::Close(_) => cmd.arg("DEL").arg(key),
-            Self::TakePast(_, owner) => cmd.arg("EVAL").arg(TAKE_PAST).arg(1).arg(key).arg(header(*owner).as_slice()),
-            Self::KeepPast(_, past) => cmd.arg("EVAL").arg(KEEP_PAST).arg(1).arg(key).arg(*past).arg(HEADER),
+            Self::TakePast(_, owner) => {
+                cmd.arg("EVAL").arg(TAKE_PAST).arg(1).arg(key).arg(header(*owner, 0).as_slice()).arg(OWNED)
+            }
+            Self::KeepPast(_, past) => cmd.arg("EVAL").arg(KEEP_PAST).arg(1).arg(key).arg(*past).arg(OWNED).arg(HEADER),
         };
         cmd
     }
