@@ -8,6 +8,7 @@ mod checks;
 mod commits;
 mod dice;
 mod driver;
+mod grace;
 mod group;
 mod hand_over;
 mod host;

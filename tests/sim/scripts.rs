@@ -41,7 +41,7 @@ fn forgetting(in_doubt: InDoubt, on_history_loss: OnHistoryLoss) -> Plan {
 /// The one who acts in a script.
 pub struct Stage {
     pub world: Arc<World>,
-    sidecar: SimSidecar,
+    pub sidecar: SimSidecar,
     started: u32,
     produced: usize,
 }
@@ -90,7 +90,7 @@ impl Stage {
         );
     }
 
-    fn app_is_down(&self, down: bool) {
+    pub fn app_is_down(&self, down: bool) {
         let until = if down { Instant::now() + LONG * 100 } else { Instant::now() };
         self.world.weather().app_down_until.insert(self.started, until);
     }

@@ -136,7 +136,7 @@ impl SimSidecar {
     pub fn close_books(&mut self, world: &World) {
         if world.plan.producers > 0 {
             self.hear_losses(world);
-            let (lost, recovered) = (self.metrics.lost_sum(LossCause::Sequence), self.recovered());
+            let (lost, recovered) = self.lost_and_recovered();
             let mut truth = world.truth();
             let broken = truth.ledger.closed(self.host.number, lost, recovered);
             truth.all_broken(broken);
@@ -156,6 +156,16 @@ impl SimSidecar {
         let after = self.board.gaps().gaps.iter().filter(same).filter_map(|gap| gap.after_offset).collect();
         let (host, when) = (self.host.number, self.host.moment(incident.at));
         Some(Lost { host, at, producer: producer.to_owned(), first, last, after, when })
+    }
+
+    /// Numbers that its counters show as lost, and as recovered.
+    pub fn lost_and_recovered(&self) -> (u64, u64) {
+        (self.metrics.lost_sum(LossCause::Sequence), self.recovered())
+    }
+
+    /// Whether intake is paused because the app is away.
+    pub fn is_paused(&self) -> bool {
+        self.board.status().pauses.iter().any(|pause| pause.reason == PauseReason::AppUnavailable)
     }
 
     fn recovered(&self) -> u64 {
