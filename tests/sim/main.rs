@@ -15,6 +15,7 @@ mod host;
 mod ledger;
 mod letters;
 mod log;
+mod outage;
 mod plan;
 mod producer;
 mod records;

@@ -54,7 +54,7 @@ impl Stage {
         Self { world, sidecar, started: 1, produced: 0 }
     }
 
-    fn produce(&mut self, count: usize) {
+    pub fn produce(&mut self, count: usize) {
         let at = TopicPartition { topic: Arc::from("orders"), partition: 0 };
         for _ in 0..count {
             let name = self.produced;
@@ -121,12 +121,12 @@ impl Stage {
         usize::try_from(self.sidecar.metrics.open()).expect("the books")
     }
 
-    fn effects(&self) -> usize {
+    pub fn effects(&self) -> usize {
         self.world.truth().effects.values().map(Vec::len).sum()
     }
 
     /// Requests and dead letters.
-    fn acts(&self) -> (usize, usize) {
+    pub fn acts(&self) -> (usize, usize) {
         let truth = self.world.truth();
         (truth.requests.values().map(Vec::len).sum(), truth.letters.len())
     }

@@ -1,3 +1,5 @@
+//! What holds a partition, and what the client and the pipeline are told of it.
+
 use super::*;
 use crate::domain::record::Offset;
 
