@@ -28,7 +28,7 @@ soak: install ## Every fault with 100,000 messages, then everything at once: mak
 	MINUTES=$(MINUTES) tests/soak
 
 SECONDS_EACH ?= 600
-fuzz: ## Every fuzz target for so long: make fuzz SECONDS=600 (needs rustup and a nightly compiler, gets them)
+fuzz: ## Every fuzz target for so long: make fuzz SECONDS=600 (gets cargo-fuzz)
 	SECONDS_EACH=$(or $(SECONDS),$(SECONDS_EACH)) tests/fuzz
 
 bench: install ## Measure against bare loops on real Kafka and Redis

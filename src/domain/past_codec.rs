@@ -94,8 +94,8 @@ pub fn encode(owner: Owner, turn: u64, past: &Past) -> Vec<u8> {
             signed(&mut out, timestamp);
         }
     }
-    for (producer, tracker) in past.producers.iter() {
-        put_producer(&mut out, producer, tracker, past.producers.is_unseen(producer));
+    for (producer, tracker, unseen) in past.producers.by_silence() {
+        put_producer(&mut out, producer, tracker, unseen);
     }
     out
 }

@@ -116,14 +116,17 @@ impl Producers {
         self.ranges
     }
 
+    /// Every producer with what is known of it, and whether records that nobody observed stand behind its last one; the one
+    /// that was silent for longest first, which is the order in which they are restored.
+    pub fn by_silence(&self) -> Vec<(&[u8], &Tracker, bool)> {
+        let mut all: Vec<_> = self.followed.iter().collect();
+        all.sort_unstable_by_key(|(_, followed)| followed.seen);
+        all.into_iter().map(|(producer, followed)| (&**producer, &followed.tracker, followed.unseen)).collect()
+    }
+
     /// Every producer with what is known of it, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Tracker)> {
         self.followed.iter().map(|(producer, followed)| (&**producer, &followed.tracker))
-    }
-
-    /// Whether records that nobody observed stand behind a producer's last one.
-    pub fn is_unseen(&self, producer: &[u8]) -> bool {
-        self.followed.get(producer).is_some_and(|followed| followed.unseen)
     }
 
     /// Whether none is followed.

@@ -276,10 +276,10 @@ fn owner(bytes: &[u8]) -> Owner {
 fn suspect_again(bytes: &mut Vec<u8>) {
     let Some(past) = read(bytes) else { return };
     let mut producers = Producers::default();
-    for (producer, tracker) in past.producers.iter() {
+    for (producer, tracker, unseen) in past.producers.by_silence() {
         let missing = tracker.missing().iter().map(|missing| Missing { lost: false, ..*missing }).collect();
         let tracker = Tracker::restore(tracker.run(), tracker.former(), tracker.as_of(), missing);
-        producers.restore(producer.into(), tracker, past.producers.is_unseen(producer));
+        producers.restore(producer.into(), tracker, unseen);
     }
     let turn = u64::from_be_bytes(bytes[OWNED..HEADER].try_into().expect("a header"));
     *bytes = encode(owner(bytes), turn, &Past { producers, ..past });

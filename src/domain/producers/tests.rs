@@ -179,3 +179,16 @@ fn a_late_number_says_nothing_of_what_was_passed_unseen() {
     assert!(!producers.observe(b"a", 55, Offset(6), at(0)).gap, "52 to 54 may have stood there");
     assert!(producers.observe(b"a", 57, Offset(7), at(0)).gap);
 }
+
+#[test]
+fn who_was_silent_for_longest_is_known_after_a_restart_too() {
+    let mut past = Past::none(NextOffset(9));
+    for (offset, producer) in [b"a", b"b", b"c", b"a"].into_iter().enumerate() {
+        past.producers.observe(producer, offset as u64, Offset(i64::try_from(offset).unwrap()), at(0));
+    }
+    let stored = encode(Owner([0; 16]), 1, &past);
+    let read = decode(&stored, at(0)).unwrap().unwrap();
+    let names: Vec<&[u8]> = read.producers.by_silence().into_iter().map(|(producer, ..)| producer).collect();
+    assert_eq!(names, [b"b", b"c", b"a"]);
+    assert_eq!(encode(Owner([0; 16]), 1, &read), stored);
+}
