@@ -291,7 +291,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
                 if self.now.moment >= until {
                     self.cut_off_all();
                 }
-                if self.now.moment >= until || self.table.len() == 0 {
+                if self.now.moment >= until || self.table.is_empty() {
                     self.drain.over();
                 }
             }
