@@ -1,7 +1,7 @@
 //! When the app gives up more records than its budget allows: they block their lanes, intake pauses, and one record at a
 //! time is tried until the app accepts one.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::Pipeline;
@@ -9,6 +9,7 @@ use super::table::Token;
 use crate::domain::budget::Budget;
 use crate::domain::life::{Event, State};
 use crate::domain::reasons::{DeadLetterReason, PauseReason};
+use crate::domain::record::Offset;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::time::Moment;
 use crate::ports::{App, Claims, DeadLetters};
@@ -93,10 +94,10 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         }
     }
 
-    /// An operator has looked: the budget is as full as at first. What blocks is tried again by whoever calls this.
+    /// An operator has looked: the budget is as full as at first. What blocks in the partitions that were meant is tried
+    /// again by whoever calls this; the rest waits for its turn.
     pub(super) fn budget_restored(&mut self) {
         self.parked.budget.restore();
-        self.parked.tokens.clear();
         self.reopen();
     }
 
@@ -119,10 +120,35 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         }
     }
 
+    /// Says of each partition which of its records wait for the budget although intake goes on. Called at every tick.
+    pub(super) fn tell_parked(&mut self) {
+        let mut waiting: BTreeMap<u32, (u64, Offset)> = BTreeMap::new();
+        let table = &self.table;
+        self.parked.tokens.retain(|token| table.get(*token).is_some_and(|entry| is_blocked(&entry.life.state)));
+        for entry in self.parked.tokens.iter().filter_map(|token| table.get(*token)).filter(|_| !self.parked.closed) {
+            let (Some(home), offset) = (entry.home, entry.record.position().offset) else { continue };
+            let (count, first) = waiting.entry(home).or_insert((0, offset));
+            (*count, *first) = (*count + 1, offset.min(*first));
+        }
+        for index in self.homes.indices() {
+            match waiting.get(&index) {
+                Some((count, first)) => {
+                    let words = format!(
+                        "{count} given up by the app, the first one at offset {}, hold their lanes until the budget allows \
+                         for them: each success earns one, and POST /resume restores it",
+                        first.0
+                    );
+                    self.pause_home(Some(index), PauseReason::DeadLetterBudget, words);
+                }
+                None => self.unpause_home(Some(index), PauseReason::DeadLetterBudget),
+            }
+        }
+    }
+
     /// While the budget is spent and nothing else is to be sent, tries one of those that were given up.
     pub(super) fn probe_parked(&mut self) {
         let turn = self.to_send.is_empty() && self.app_up && self.store_up;
-        if !self.parked.closed || !turn || !self.parked.lets(self.couriers.busy() + self.lookups, self.now.moment) {
+        if !self.parked.closed || !turn || !self.parked.lets(self.open_requests(), self.now.moment) {
             return;
         }
         let on_its_way = |token| self.table.get(token).is_some_and(|entry| is_on_its_way(&entry.life.state));
@@ -137,12 +163,16 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
 
     fn next_parked(&mut self) -> Option<Token> {
         while let Some(token) = self.parked.tokens.pop_front() {
-            if self.table.get(token).is_some_and(|entry| matches!(entry.life.state, State::Blocked { .. })) {
+            if self.table.get(token).is_some_and(|entry| is_blocked(&entry.life.state)) {
                 return Some(token);
             }
         }
         None
     }
+}
+
+fn is_blocked(state: &State) -> bool {
+    matches!(state, State::Blocked { .. })
 }
 
 /// Whether a record will be sent, or is, without anybody else's doing.

@@ -33,8 +33,12 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         while self.app_up && self.store_up && self.has_room() && self.leases.live(self.now.moment).is_some() {
             let Some(token) = self.to_send.pop_front() else { break };
             if self.may_send(token) {
+                let open = self.open_requests();
                 self.live(token, Event::Slot);
-                self.parked.sent(&self.rules.retry, self.now.moment);
+                // A turn that only renews a claim is no try, or old claims would use up all turns of a slow probe.
+                if self.open_requests() > open {
+                    self.parked.sent(&self.rules.retry, self.now.moment);
+                }
             }
         }
         self.probe_parked();
@@ -43,6 +47,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         if room && self.to_send.is_empty() && !self.to_claim.is_empty() && self.desk.claims() >= self.ahead.bound() {
             self.ahead.starved();
         }
+        self.at_limit = self.couriers.busy() >= self.limiter.limit();
         if self.couriers.busy() != before {
             self.metrics.in_flight(self.couriers.busy() as u64);
         }
@@ -50,14 +55,19 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
 
     /// Whether one more request may be open: while the budget of dead letters is spent, one at a time and now and then.
     fn has_room(&self) -> bool {
-        let open = self.couriers.busy() + self.lookups;
+        let open = self.open_requests();
         open < self.limiter.limit() && self.parked.lets(open, self.now.moment)
     }
 
+    /// Requests and lookups.
+    pub(super) fn open_requests(&self) -> usize {
+        self.couriers.busy() + self.lookups
+    }
+
     /// What an answer says of how many requests the app can take.
-    fn weigh(&mut self, verdict: Verdict, open: usize) {
+    fn weigh(&mut self, verdict: Verdict) {
         match verdict {
-            Verdict::Accepted | Verdict::Refused => self.limiter.worked(open >= self.limiter.limit(), self.now.moment),
+            Verdict::Accepted | Verdict::Refused => self.limiter.worked(self.at_limit, self.now.moment),
             Verdict::Overloaded => self.limiter.overloaded(),
             // What comes from failing is no work, and one key that hangs says nothing of the others.
             Verdict::Failed | Verdict::Unknown | Verdict::Unavailable => {}
@@ -91,13 +101,12 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     }
 
     pub(super) fn answered(&mut self, token: Token, courier: Courier, answer: &Answer) {
-        let open = self.couriers.busy();
         if !self.couriers.back(courier) {
             return;
         }
         self.metrics.in_flight(self.couriers.busy() as u64);
         let judgement = judge(answer);
-        self.weigh(judgement.verdict, open);
+        self.weigh(judgement.verdict);
         self.metrics.attempt(judgement.verdict);
         let Some(entry) = self.table.get_mut(token).filter(|entry| entry.courier == Some(courier)) else { return };
         entry.courier = None;

@@ -28,7 +28,6 @@ mod operations;
 mod pauses;
 mod report;
 mod status;
-mod stuck;
 mod table;
 mod timers;
 mod watch;
@@ -163,6 +162,8 @@ pub struct Pipeline<C, A, D> {
     couriers: Couriers,
     /// How many of them may be out.
     limiter: Limiter,
+    /// As many were out when requests were last sent: answers that come together since then were all held by the limit.
+    at_limit: bool,
     /// Records that the app gave up beyond its budget.
     parked: Parked,
     leases: Leases,
@@ -223,6 +224,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             ahead: Ahead::new(),
             couriers: Couriers::new(),
             limiter: Limiter::new(limits.max_in_flight),
+            at_limit: false,
             parked: Parked::new(limits.dead_letter_budget, now.moment),
             leases: Leases::new(limits.lease),
             timers: Timers::default(),
@@ -334,7 +336,8 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             self.keep_claims();
             self.expire_gaps();
             self.unpark();
-            self.name_stuck();
+            self.tell_parked();
+            self.tell_retrying();
             self.desk.let_riders_go();
             self.publish();
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Pipeline;
 use crate::domain::reasons::PauseReason;
-use crate::domain::record::TopicPartition;
+use crate::domain::record::{Offset, TopicPartition};
 use crate::domain::time::UnixMillis;
 use crate::ports::{App, Claims, DeadLetters, LogCommand, LogOrder};
 
@@ -52,8 +52,25 @@ impl Pauses {
 
     /// Whether a partition takes nothing, other than by its own bound, which the log keeps itself.
     pub(super) fn holds(&self, partition: &TopicPartition) -> bool {
-        let by_bound = |reason| matches!(reason, PauseReason::Bound | PauseReason::RetryBlocked);
-        self.reasons.keys().any(|(reason, of)| !by_bound(*reason) && of.as_ref().is_none_or(|of| of == partition))
+        self.of(partition).any(|(reason, whole)| match reason {
+            PauseReason::Bound | PauseReason::RetryBlocked => false,
+            // Of one partition: lanes of it.
+            PauseReason::DeadLetterBudget => whole,
+            _ => true,
+        })
+    }
+
+    /// Whether there is a reason why a partition stands still, other than that it has too much to do.
+    pub(super) fn explains(&self, partition: &TopicPartition) -> bool {
+        self.of(partition).any(|(reason, _)| reason != PauseReason::Bound)
+    }
+
+    /// The reasons that a partition has, and whether each is everybody's.
+    fn of(&self, partition: &TopicPartition) -> impl Iterator<Item = (PauseReason, bool)> {
+        self.reasons
+            .keys()
+            .filter(move |(_, of)| of.as_ref().is_none_or(|of| of == partition))
+            .map(|(reason, of)| (*reason, of.is_none()))
     }
 }
 
@@ -111,6 +128,28 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         } else {
             self.unpause(partition, PauseReason::Bound);
         }
+    }
+
+    /// Says of each partition at its bound whether it is a record that fails again and again that holds low water.
+    /// Called at every tick.
+    pub(super) fn tell_retrying(&mut self) {
+        for index in self.homes.indices() {
+            let bound = self.homes.get(index).is_some_and(|home| home.bound);
+            match bound.then(|| self.first_open(index)).flatten() {
+                Some((offset, retries)) if retries > 0 => {
+                    let words = format!("offset {} has failed {retries} times and is tried again", offset.0);
+                    self.pause_home(Some(index), PauseReason::RetryBlocked, words);
+                }
+                _ => self.unpause_home(Some(index), PauseReason::RetryBlocked),
+            }
+        }
+    }
+
+    /// The first open record of a partition, and how many retries it has spent.
+    fn first_open(&self, index: u32) -> Option<(Offset, u32)> {
+        let open = self.table.tokens(|entry| entry.home == Some(index));
+        let open = open.into_iter().filter_map(|token| self.table.get(token));
+        open.map(|entry| (entry.record.position().offset, entry.life.retries())).min()
     }
 
     /// Forgets the pauses of a partition that is not ours any more.

@@ -32,7 +32,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         let waiting = if all_go { self.waiting_in_order() } else { BTreeSet::new() };
         for index in self.homes.indices() {
             let Some(home) = self.homes.get(index) else { continue };
-            let due = all_go && has_work(home) && !self.pauses.holds(&home.partition) && !waiting.contains(&index);
+            let due = all_go && has_work(home) && !self.pauses.explains(&home.partition) && !waiting.contains(&index);
             let Some(home) = self.homes.get_mut(index) else { continue };
             if home.watchdog.look(home.moves, due, self.now.moment) >= STANDSTILL {
                 let (partition, low_water) = (home.partition.clone(), home.low_water.position().0);

@@ -6,7 +6,19 @@ use std::time::Duration;
 
 /// Produces one record (Produce v3, acks=all) with these headers; `address` leads the partition.
 pub fn produce(address: &str, topic: &str, partition: i32, value: &[u8], headers: &[(&[u8], &[u8])]) {
-    let batch = batch(&record(value, headers));
+    produce_at(address, topic, partition, 1_000, value, headers);
+}
+
+/// The same at a time of its own, in Unix milliseconds.
+pub fn produce_at(
+    address: &str,
+    topic: &str,
+    partition: i32,
+    timestamp: i64,
+    value: &[u8],
+    headers: &[(&[u8], &[u8])],
+) {
+    let batch = batch(&record(value, headers), timestamp);
     let mut body = Vec::new();
     body.extend_from_slice(&(-1_i16).to_be_bytes()); // no transaction
     body.extend_from_slice(&(-1_i16).to_be_bytes()); // acks
@@ -59,12 +71,12 @@ fn exchange(address: &str, api: i16, version: i16, body: &[u8]) -> Vec<u8> {
     answer
 }
 
-fn batch(record: &[u8]) -> Vec<u8> {
+fn batch(record: &[u8], timestamp: i64) -> Vec<u8> {
     let mut checked = Vec::new();
     checked.extend_from_slice(&0_i16.to_be_bytes()); // attributes
     checked.extend_from_slice(&0_i32.to_be_bytes()); // last offset delta
-    checked.extend_from_slice(&1_000_i64.to_be_bytes()); // first timestamp
-    checked.extend_from_slice(&1_000_i64.to_be_bytes()); // last timestamp
+    checked.extend_from_slice(&timestamp.to_be_bytes()); // first timestamp
+    checked.extend_from_slice(&timestamp.to_be_bytes()); // last timestamp
     checked.extend_from_slice(&(-1_i64).to_be_bytes()); // producer ID
     checked.extend_from_slice(&(-1_i16).to_be_bytes()); // epoch
     checked.extend_from_slice(&(-1_i32).to_be_bytes()); // sequence

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -59,6 +61,19 @@ pub fn create(
         result.map_err(|(topic, code)| anyhow::anyhow!("creating {topic}: {code}"))?;
     }
     await_leaders(bootstrap, name, usize::try_from(partitions)?)
+}
+
+/// Sets a topic's configuration, in place of whatever was set for it before.
+pub fn configure(bootstrap: &str, name: &str, configs: &[(&str, &str)]) -> anyhow::Result<()> {
+    let mut topic = AlterConfig::new(ResourceSpecifier::Topic(name));
+    for (key, value) in configs {
+        topic = topic.set(key, value);
+    }
+    let done = admin(bootstrap, async |admin, options| admin.alter_configs([&topic], options).await)?;
+    for result in done {
+        result.map_err(|(resource, code)| anyhow::anyhow!("configuring {resource:?}: {code}"))?;
+    }
+    Ok(())
 }
 
 /// Deletes a topic.

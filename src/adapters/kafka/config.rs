@@ -38,10 +38,12 @@ pub struct KafkaConfig {
 }
 
 /// Used unless the operator says otherwise.
-const CONSUMER_DEFAULTS: [(&str, &str); 5] = [
+const CONSUMER_DEFAULTS: [(&str, &str); 6] = [
     ("statistics.interval.ms", "1000"),
     // 64 MiB by default, outside of our own bound on held bytes.
     ("queued.max.messages.kbytes", "16384"),
+    // Also the most that a batch may inflate to by zstd: above 100 MB, unless set, the client would ask for it for ever.
+    ("receive.message.max.bytes", "1000000000"),
     // A full queue otherwise stops fetching for a whole second: at full speed it is empty after a fifth of one.
     ("fetch.queue.backoff.ms", "10"),
     ("reconnect.backoff.ms", "100"),

@@ -15,6 +15,10 @@ use super::context;
 use crate::domain::time::UnixMillis;
 use crate::ports::{DeadLetter, DeadLetters};
 
+/// The largest record that is sent whole: a broker closes the connection on a request above its
+/// `socket.request.max.bytes` (100 MiB unless set) and says nothing, so that one would be tried for ever.
+const MOST_BYTES: u64 = 99 * 1024 * 1024;
+
 /// Said in `once-detail` of a letter whose value the topic did not take.
 const VALUE_TOO_LARGE: &str = "value too large for the dead-letter topic, left at its source position";
 
@@ -95,7 +99,11 @@ pub struct KafkaDeadLetters {
 
 impl DeadLetters for KafkaDeadLetters {
     async fn send(&self, letter: DeadLetter) -> Result<(), String> {
-        let whole = self.produce(&letter, letter.record.value(), &letter.detail).await;
+        let whole = if letter.record.payload_bytes() > MOST_BYTES {
+            Err(RDKafkaErrorCode::MessageSizeTooLarge)
+        } else {
+            self.produce(&letter, letter.record.value(), &letter.detail).await
+        };
         match whole {
             Err(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) => {
                 let detail = join(&letter.detail, VALUE_TOO_LARGE);

@@ -397,6 +397,19 @@ impl Life {
         }
     }
 
+    /// How many retries are spent on it, as far as is known.
+    pub fn retries(&self) -> u32 {
+        let held = match self.state {
+            State::Claimed { hold }
+            | State::Renewing { hold }
+            | State::LookingUp { hold }
+            | State::Sending { hold }
+            | State::BackingOff { hold } => hold.retries,
+            _ => 0,
+        };
+        held.max(self.carried.spent.retries)
+    }
+
     /// How it will end, when that is decided and only the mark is missing.
     pub fn decided(&self) -> Option<End> {
         match self.state {

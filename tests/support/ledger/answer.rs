@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 /// One answer, made by a behaviour.
 pub struct Answer {
@@ -13,6 +14,8 @@ pub struct Answer {
 pub(super) enum What {
     Respond { status: u16, headers: Vec<(String, String)>, body: Vec<u8> },
     Raw(Vec<u8>),
+    RawReset(Vec<u8>),
+    Drip(Vec<u8>, Duration),
     Endless,
     Reset,
     Never,
@@ -48,6 +51,16 @@ impl Answer {
     /// These bytes instead of an answer, then the connection ends. Nothing is applied.
     pub fn raw(bytes: impl Into<Vec<u8>>) -> Self {
         Self::new(What::Raw(bytes.into()), false)
+    }
+
+    /// The same, but the connection ends with a reset.
+    pub fn raw_then_reset(bytes: impl Into<Vec<u8>>) -> Self {
+        Self::new(What::RawReset(bytes.into()), false)
+    }
+
+    /// These bytes instead of an answer, one at a time. Nothing is applied.
+    pub fn drip(bytes: impl Into<Vec<u8>>, pause: Duration) -> Self {
+        Self::new(What::Drip(bytes.into(), pause), false)
     }
 
     /// A 200 whose body never ends. Nothing is applied.

@@ -233,6 +233,16 @@ impl<S: Wire> Connection<S> {
                 self.stream.write_all(&bytes).await?;
                 self.stream.shutdown().await?;
             }
+            What::RawReset(bytes) => {
+                self.stream.write_all(&bytes).await?;
+                self.stream.arm_reset();
+            }
+            What::Drip(bytes, pause) => {
+                for byte in bytes {
+                    self.stream.write_all(&[byte]).await?;
+                    tokio::time::sleep(pause).await;
+                }
+            }
             What::Endless => {
                 self.stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10737418240\r\n\r\n").await?;
                 loop {
