@@ -11,6 +11,7 @@ pub mod hashed;
 pub mod history;
 pub mod horizon;
 pub mod identity;
+pub mod inspection;
 pub mod lanes;
 pub mod life;
 pub mod low_water;

@@ -9,6 +9,7 @@ mod audit_speed;
 mod bad_settings;
 mod components;
 mod contract;
+mod inspect;
 mod ledger_app;
 mod main_job;
 mod operators;
