@@ -5,6 +5,7 @@ mod check;
 mod columns;
 mod demo;
 mod inspect;
+mod redrive;
 mod run;
 mod times;
 
@@ -32,6 +33,8 @@ enum Command {
     Check,
     /// Read a whole topic and name what is missing, sent twice or out of order
     Audit(audit::AuditArguments),
+    /// Send dead letters back to their topic
+    Redrive(redrive::RedriveArguments),
     /// Say what Redis knows of a message
     Inspect(inspect::InspectArguments),
     /// Show the main job end to end, with trouble on purpose; needs nothing installed
@@ -45,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Run => run::run(),
         Command::Check => check::check(),
         Command::Audit(arguments) => audit::run(&arguments),
+        Command::Redrive(arguments) => redrive::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     }

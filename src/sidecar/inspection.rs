@@ -34,7 +34,7 @@ impl Inspecting {
     /// # Errors
     /// See [`InspectError`].
     pub async fn ask(&self, id: &str, topic: Option<&str>) -> Result<Inspection, InspectError> {
-        let id = read(id)?;
+        let id = message_id(id)?;
         let topics = places(&id, topic, self.topics.as_ref())?;
         let hashes: Vec<_> = topics.iter().map(|topic| id_hash(&self.namespace, topic, &id)).collect();
         let seen = self.inspector.look(&hashes).await.map_err(|error| InspectError::Store(error.to_string()))?;
@@ -46,7 +46,7 @@ impl Inspecting {
 ///
 /// # Errors
 /// It is none, or longer than any message's.
-pub fn read(id: &str) -> Result<MessageId, InspectError> {
+pub fn message_id(id: &str) -> Result<MessageId, InspectError> {
     let question = |why: String| Err(InspectError::Question(why));
     match WireId::parse(id) {
         None if id.is_empty() => question("an ID is needed: write it as in Idempotency-Key".to_owned()),
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     fn asked(id: &str, topic: Option<&str>, topics: Option<&Topics>) -> Result<Vec<String>, String> {
-        places(&read(id).map_err(|error| error.to_string())?, topic, topics).map_err(|error| error.to_string())
+        places(&message_id(id).map_err(|error| error.to_string())?, topic, topics).map_err(|error| error.to_string())
     }
 
     #[test]

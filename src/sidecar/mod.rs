@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
-pub use inspection::Inspecting;
+pub use inspection::{Inspecting, message_id};
 pub use neighbours::{app, kafka_config, memory, redis_config};
 
 use crate::adapters::admin::{AdminDeps, AdminServer};

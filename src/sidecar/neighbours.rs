@@ -61,7 +61,8 @@ pub(super) fn letters(settings: &Settings) -> Option<KafkaDeadLetters> {
     let topic = settings.delivery.dead_letter_topic.clone()?;
     let brokers = settings.kafka.connection.brokers.clone();
     let properties = owned(settings.kafka.producer_properties());
-    Some(KafkaDeadLetters::new(DeadLetterConfig { brokers, properties, topic }))
+    let namespace = settings.redis.namespace.clone();
+    Some(KafkaDeadLetters::new(DeadLetterConfig { brokers, properties, topic, namespace }))
 }
 
 fn owned<'a>(properties: impl Iterator<Item = (&'static str, &'a str)>) -> BTreeMap<String, String> {
