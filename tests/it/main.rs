@@ -13,6 +13,8 @@ mod inspect;
 mod ledger_app;
 mod main_job;
 mod operators;
+mod redrive;
+mod redrive_refusals;
 mod refusals;
 mod restarts;
 mod shared_namespace;

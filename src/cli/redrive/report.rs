@@ -175,7 +175,7 @@ impl Report {
             let _ = writeln!(page);
         }
         if self.not_ours > 0 {
-            let _ = writeln!(page, "{} on the topic no letters of ours", records(self.not_ours));
+            let _ = writeln!(page, "{} on the topic no letter of ours", records(self.not_ours));
         }
         for (number, words) in self.remarks() {
             let _ = writeln!(page, "{} {words}", letters(number));
