@@ -49,7 +49,7 @@ fn applied(letters: &Letters) -> BTreeMap<String, usize> {
 
 /// Waits until everything on the topic is settled, then looks whether each of these was applied once.
 fn assert_applied_once(letters: &Letters, bodies: impl Iterator<Item = String>) {
-    letters.scene.await_committed();
+    letters.await_settled();
     assert_eq!(applied(letters), bodies.map(|body| (body, 1)).collect());
 }
 
@@ -68,7 +68,7 @@ fn letters_go_back_as_they_were_and_are_applied_once_and_a_second_run_sends_noth
     letters.scene.produce(&records);
     let sidecar = letters.sidecar(&[]);
     letters.await_letters(20);
-    letters.scene.await_committed();
+    letters.await_settled();
     letters.refuse(false);
     let (before, dead_before) = (letters.on_source(), letters.on_topic());
 
@@ -83,7 +83,7 @@ fn letters_go_back_as_they_were_and_are_applied_once_and_a_second_run_sends_noth
     let line = json!([{ "topic": letters.scene.topic, "reason": "refused", "letters": 20 }]);
     assert_eq!(report["sent_by"], line);
     letters.scene.await_applied(20);
-    letters.scene.await_committed();
+    letters.await_settled();
     let records = letters.scene.ledger.records();
     assert_eq!((records.requests.len(), records.applied.len()), (40, 20));
     let again = &records.requests[20..];
@@ -101,7 +101,7 @@ fn letters_go_back_as_they_were_and_are_applied_once_and_a_second_run_sends_noth
     assert_counts(&letters.redrive(&[]), &[("sent_before", 20)]);
     let (code, page) = letters.run(&[], &[]);
     assert!(code == 0 && page.contains("20 letters sent back by an earlier run"), "{page}");
-    letters.scene.await_committed();
+    letters.await_settled();
     assert_eq!(letters.scene.ledger.with(|records| records.requests.len()), 40);
     stop(&sidecar);
 }
@@ -115,7 +115,7 @@ fn a_letter_that_is_refused_again_becomes_another_letter_that_can_go_back_too() 
     letters.await_letters(1);
     assert_counts(&letters.redrive(&[]), &[("sent", 1)]);
     letters.await_letters(3); // two letters and a marker
-    letters.scene.await_committed();
+    letters.await_settled();
     letters.refuse(false);
     assert_counts(&letters.redrive(&[]), &[("sent", 1), ("sent_before", 1)]);
     letters.scene.await_applied(1);
@@ -177,7 +177,7 @@ fn killed_at(point: Failpoint, name: &str) {
     letters.scene.produce(&(0..LETTERS).map(record).collect::<Vec<_>>());
     let sidecar = letters.sidecar(&[]);
     letters.await_letters(LETTERS);
-    letters.scene.await_committed();
+    letters.await_settled();
     letters.refuse(false);
     for passing in [1, 2] {
         let armed = format!("{}=kill@{passing}", point.as_str());
@@ -221,7 +221,7 @@ fn of_two_at_once_the_older_one_is_fenced_and_nothing_is_sent_twice() {
     letters.scene.produce(&(0..LETTERS).map(record).collect::<Vec<_>>());
     let sidecar = letters.sidecar(&[]);
     letters.await_letters(LETTERS);
-    letters.scene.await_committed();
+    letters.await_settled();
     letters.refuse(false);
     for point in ["redrive_produced", "redrive_unmarked"] {
         let older = letters.start(&[], &[("FAILPOINTS", &format!("{point}=freeze@1"))]);

@@ -67,7 +67,8 @@ impl Letters {
     pub fn new(name: &str) -> Option<Self> {
         let scene = Scene::new(Ground::Real, name, 2)?;
         let topic = format!("{}-dead", scene.topic);
-        topics::create(&scene.bootstrap, &topic, 2, 1, &[]).expect("a topic");
+        // Letters keep their timestamps, and retention would take old ones at once.
+        topics::create(&scene.bootstrap, &topic, 2, 1, &[("retention.ms", "-1")]).expect("a topic");
         Some(Self { scene, topic })
     }
 
@@ -119,6 +120,23 @@ impl Letters {
     /// Everything on the source topic.
     pub fn on_source(&self) -> Vec<Read> {
         topics::read_all(&self.scene.bootstrap, &self.scene.topic).expect("records")
+    }
+
+    /// Waits until everything on the source topic is settled: transactions end with a marker behind the last record, and
+    /// nobody commits behind that.
+    pub fn await_settled(&self) {
+        let last: BTreeMap<i32, i64> = self.on_source().iter().map(|read| (read.partition, read.offset)).collect();
+        let end = std::time::Instant::now() + PATIENCE;
+        loop {
+            // The broker's answers pace this loop.
+            let (bootstrap, group) = (&self.scene.bootstrap, &self.scene.group);
+            let committed = topics::committed(bootstrap, group, &self.scene.topic).expect("commits");
+            let there = |(at, last): (&i32, &i64)| committed.get(at).is_some_and(|found| found.next > *last);
+            if last.iter().all(there) {
+                return;
+            }
+            assert!(std::time::Instant::now() < end, "committed {committed:?} of {last:?}");
+        }
     }
 
     /// Waits until so many letters stand there.
