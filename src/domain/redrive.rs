@@ -49,18 +49,18 @@ mod tests {
         let done = |digest| ClaimValue::Done { position, digest };
         let claimed = |digest| ClaimValue::Claimed { session: SessionId([0; 16]), spent, in_doubt, position, digest };
         let released = |digest| ClaimValue::Released { spent, in_doubt, position, digest };
-        let sent = Fate::Send { remove: None };
+        let goes = Fate::Send { remove: None };
         for (stored, named, position_made) in [
-            (Stored::Nothing, sent, sent),
+            (Stored::Nothing, goes, goes),
             (Stored::Foreign, Fate::Foreign, Fate::Foreign),
-            (Stored::Value(dead(digest)), Fate::Send { remove: Some(dead(digest)) }, sent),
+            (Stored::Value(dead(digest)), Fate::Send { remove: Some(dead(digest)) }, goes),
             (Stored::Value(done(digest)), Fate::DoneSince, Fate::DoneSince),
             (Stored::Value(claimed(digest)), Fate::InProgress, Fate::InProgress),
             (Stored::Value(released(digest)), Fate::InProgress, Fate::InProgress),
-            (Stored::Value(dead(other)), sent, sent),
-            (Stored::Value(done(other)), sent, sent),
-            (Stored::Value(claimed(other)), sent, sent),
-            (Stored::Value(released(other)), sent, sent),
+            (Stored::Value(dead(other)), goes, goes),
+            (Stored::Value(done(other)), goes, goes),
+            (Stored::Value(claimed(other)), goes, goes),
+            (Stored::Value(released(other)), goes, goes),
         ] {
             assert_eq!(fate(stored, digest, false), named, "{stored:?}");
             assert_eq!(fate(stored, digest, true), position_made, "{stored:?}");
