@@ -172,7 +172,7 @@ fn killed_at(point: Failpoint, name: &str) {
     let record = |number: usize| {
         let record = Record::new(&letters.scene.topic, format!("value {number}")).key(format!("key {number}"));
         let record = record.partition(i32::from(number % 4 > 1));
-        if number % 2 == 0 { record.id(format!("id-{number}")) } else { record }
+        if number.is_multiple_of(2) { record.id(format!("id-{number}")) } else { record }
     };
     letters.scene.produce(&(0..LETTERS).map(record).collect::<Vec<_>>());
     let sidecar = letters.sidecar(&[]);
@@ -216,7 +216,7 @@ fn of_two_at_once_the_older_one_is_fenced_and_nothing_is_sent_twice() {
     letters.refuse(true);
     let record = |number: usize| {
         let record = Record::new(&letters.scene.topic, format!("value {number}")).partition(0);
-        if number % 2 == 0 { record.id(format!("id-{number}")) } else { record }
+        if number.is_multiple_of(2) { record.id(format!("id-{number}")) } else { record }
     };
     letters.scene.produce(&(0..LETTERS).map(record).collect::<Vec<_>>());
     let sidecar = letters.sidecar(&[]);
@@ -262,7 +262,9 @@ fn what_redis_holds_decides_and_what_was_done_since_is_never_sent_even_when_redi
     assert!(matches!(letters.standing("released"), Some(ClaimValue::Released { .. })));
     assert!(matches!(letters.standing("other"), Some(ClaimValue::Done { .. })));
 
-    named.iter().for_each(|name| letters.forget(name));
+    for name in named {
+        letters.forget(name);
+    }
     assert_counts(&letters.redrive(&[]), &[("sent", 3), ("sent_before", 4)]);
     assert_eq!(values().len(), 6, "those that were in progress, and the one whose key was somebody else's");
 }
