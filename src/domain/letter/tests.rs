@@ -1,3 +1,5 @@
+//! What is said on a letter and on a marker is read back, and nothing else is taken for it.
+
 use super::*;
 use crate::domain::record::Position;
 
