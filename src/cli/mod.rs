@@ -2,9 +2,14 @@
 
 mod audit;
 mod check;
+mod columns;
 mod demo;
+mod inspect;
+mod redrive;
 mod run;
+mod times;
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -28,6 +33,10 @@ enum Command {
     Check,
     /// Read a whole topic and name what is missing, sent twice or out of order
     Audit(audit::AuditArguments),
+    /// Send dead letters back to their topic
+    Redrive(redrive::RedriveArguments),
+    /// Say what Redis knows of a message
+    Inspect(inspect::InspectArguments),
     /// Show the main job end to end, with trouble on purpose; needs nothing installed
     Demo(demo::DemoArguments),
 }
@@ -39,6 +48,8 @@ pub fn main() -> ExitCode {
         Command::Run => run::run(),
         Command::Check => check::check(),
         Command::Audit(arguments) => audit::run(&arguments),
+        Command::Redrive(arguments) => redrive::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     }
 }
@@ -60,6 +71,15 @@ fn log_if_asked(log: &Log) -> bool {
         run::start_logging(log);
     }
     asked
+}
+
+/// Writes a command's result. Whoever pipes a long list into `head` has seen enough: that is no error.
+fn write(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }
 
 /// The process' own environment, for the settings.

@@ -63,6 +63,11 @@ impl MessageId {
         matches!(self, Self::Position(..))
     }
 
+    /// Whether no record can have it: it is longer than [`LONGEST_ID`].
+    pub fn is_too_long(&self) -> bool {
+        self.length() > LONGEST_ID
+    }
+
     /// Its length in bytes before encoding; what we make ourselves is short and counts nothing.
     fn length(&self) -> usize {
         match self {

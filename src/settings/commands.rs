@@ -38,7 +38,7 @@ impl Command {
             Self::Run => true,
             Self::Audit => log || kafka || matches!(name, "ONCE_MESSAGE_ID" | "ONCE_SEQUENCE"),
             Self::Inspect => log || redis || name == "ONCE_KAFKA_TOPICS",
-            Self::Redrive => log || kafka || redis || name == "ONCE_DEAD_LETTER_TOPIC",
+            Self::Redrive => log || kafka || redis || matches!(name, "ONCE_KAFKA_TOPICS" | "ONCE_DEAD_LETTER_TOPIC"),
             Self::Demo => log,
         }
     }
@@ -77,10 +77,10 @@ pub struct RedriveSettings {
     pub kafka: Connection,
     /// How the store is reached.
     pub redis: Reach,
-    /// The group whose dead letters they are.
-    pub group: String,
-    /// Scope of the IDs.
+    /// Scope of the IDs: whose dead letters they are.
     pub namespace: String,
+    /// Whose letters are sent back when no topic is named on the command line.
+    pub topics: Option<Topics>,
     /// Where the dead letters are.
     pub dead_letter_topic: String,
     /// The log.
@@ -151,17 +151,19 @@ impl RedriveSettings {
     fn section(read: &mut Reader) -> Option<Self> {
         let kafka = kafka::connection(read);
         super::relations::client(read);
+        let topics = read.optional("ONCE_KAFKA_TOPICS", kafka::topics);
         let group = read.required("ONCE_KAFKA_GROUP", kafka::name);
         let redis = redis::reach(read);
         super::relations::client_identity(read);
         let namespace = redis::namespace(read);
         let dead_letter_topic = read.required("ONCE_DEAD_LETTER_TOPIC", kafka::topic);
         let log = operating::log(read);
+        group?;
         Some(Self {
             kafka: kafka?,
             redis: redis?,
-            group: group?,
             namespace: namespace?,
+            topics,
             dead_letter_topic: dead_letter_topic?,
             log: log?,
         })

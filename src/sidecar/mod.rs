@@ -2,6 +2,7 @@
 //!
 //! Three threads: `kafka` polls, `core` runs the pipeline with Redis and HTTP on one runtime, `admin` answers operators.
 
+mod inspection;
 mod neighbours;
 
 use std::net::SocketAddr;
@@ -10,11 +11,11 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use inspection::{Inspecting, message_id};
 pub use neighbours::{app, kafka_config, memory, redis_config};
 
 use crate::adapters::admin::{AdminDeps, AdminServer};
 use crate::adapters::app::HttpApp;
-use crate::adapters::claims::Store;
 use crate::adapters::claims::memory::Memory;
 use crate::adapters::kafka::{KafkaDeadLetters, KafkaLog};
 use crate::domain::time::Moment;
@@ -79,6 +80,7 @@ impl Sidecar {
     pub fn start(settings: &Settings, memory: Option<Memory>) -> Result<(Self, Stop), Failure> {
         let refused = |error: &dyn std::fmt::Display| Failure::Refused(error.to_string());
         let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
+        let memory = memory.or_else(|| neighbours::own_memory(settings));
         let metrics = Arc::new(Metrics::new().map_err(|error| failed(&error))?);
         let (board, pulses) = (Arc::new(StatusBoard::default()), Arc::new(Pulses::default()));
         let (operations, operated) = mpsc::channel(OPERATIONS);
@@ -88,6 +90,7 @@ impl Sidecar {
             board: Arc::clone(&board),
             pulses: Arc::clone(&pulses),
             operations,
+            inspect: neighbours::inspect(settings, memory.clone()),
             clock: Arc::clone(&clock),
         };
         let app = neighbours::app(settings).map_err(|error| refused(&format!("{error:#}")))?;
@@ -167,10 +170,8 @@ impl Parts {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Stopped::Log(format!("the runtime cannot be built: {error}")))?;
         runtime.block_on(async move {
-            let claims = match self.memory {
-                Some(memory) => Store::memory(memory),
-                None => neighbours::store(&self.settings).map_err(|error| Stopped::Refused(error.to_string()))?,
-            };
+            let claims = neighbours::store(&self.settings, self.memory);
+            let claims = claims.map_err(|error| Stopped::Refused(error.to_string()))?;
             let neighbours = Neighbours {
                 claims,
                 app: self.app,

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::inspection::Inspecting;
+use crate::adapters::admin::Inspect;
 use crate::adapters::app::{AppConfig, AppTarget, HttpApp, Transport as AppTransport, fits};
 use crate::adapters::claims::Store;
 use crate::adapters::claims::memory::Memory;
@@ -15,6 +17,7 @@ use crate::domain::time::Moment;
 use crate::pipeline::{Identifier, Limits};
 use crate::ports::{Naming, StoreError};
 use crate::settings::{self, Access, AppUrl, Node, Reach, SecretString, Settings, Topics, Transport};
+use crate::telemetry::inspection::InspectError;
 
 /// An app that closes idle connections after 5 s (Node's default) must never be written to while it closes.
 const IDLE_LIMIT: Duration = Duration::from_secs(4);
@@ -58,21 +61,47 @@ pub(super) fn letters(settings: &Settings) -> Option<KafkaDeadLetters> {
     let topic = settings.delivery.dead_letter_topic.clone()?;
     let brokers = settings.kafka.connection.brokers.clone();
     let properties = owned(settings.kafka.producer_properties());
-    Some(KafkaDeadLetters::new(DeadLetterConfig { brokers, properties, topic }))
+    let namespace = settings.redis.namespace.clone();
+    Some(KafkaDeadLetters::new(DeadLetterConfig { brokers, properties, topic, namespace }))
 }
 
 fn owned<'a>(properties: impl Iterator<Item = (&'static str, &'a str)>) -> BTreeMap<String, String> {
     properties.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// The store that the settings name. Redis connects in the background: being away is no error.
-pub(super) fn store(settings: &Settings) -> Result<Store, StoreError> {
+/// The store: that memory, or the Redis that the settings name. It connects in the background: being away is no error.
+pub(super) fn store(settings: &Settings, memory: Option<Memory>) -> Result<Store, StoreError> {
     let reach = &settings.redis.reach;
-    if let Some(config) = redis_config(reach, &settings.redis.namespace) {
-        return Ok(Store::redis(RedisClaims::start(&config)?, reach.allow_eviction));
+    match (memory, redis_config(reach, &settings.redis.namespace)) {
+        (None, Some(config)) => Ok(Store::redis(RedisClaims::start(&config)?, reach.allow_eviction)),
+        (memory, _) => Ok(Store::memory(memory.unwrap_or_else(self::memory))),
+    }
+}
+
+/// A store in this process' memory, if the settings want one.
+pub(super) fn own_memory(settings: &Settings) -> Option<Memory> {
+    if settings.redis.reach.store != settings::Store::Memory {
+        return None;
     }
     tracing::warn!("the store is this process' memory: everything it knows is forgotten at exit");
-    Ok(Store::memory(memory()))
+    Some(memory())
+}
+
+/// What `GET /inspect` asks: the store, over a connection of its own, so that it waits for nobody.
+pub(super) fn inspect(settings: &Settings, memory: Option<Memory>) -> Inspect {
+    let (redis, topics) = (&settings.redis, Some(settings.kafka.topics.clone()));
+    let asking = match memory {
+        Some(memory) => Some(Inspecting::memory(memory, &redis.namespace, topics)),
+        None => Inspecting::redis(&redis.reach, &redis.namespace, topics),
+    };
+    let asking = asking.map(Arc::new);
+    Arc::new(move |id, topic| {
+        let asking = asking.clone();
+        Box::pin(async move {
+            let asking = asking.ok_or_else(|| InspectError::Store("there is no store".to_owned()))?;
+            asking.ask(&id, topic.as_deref()).await
+        })
+    })
 }
 
 /// A store in this process' memory, by this host's clock.

@@ -5,6 +5,7 @@
 mod books;
 pub mod catalog;
 mod exposition;
+pub mod inspection;
 pub mod labels;
 pub mod logging;
 mod metrics;

@@ -36,6 +36,7 @@ fn letters(cluster: &Cluster) -> KafkaDeadLetters {
         brokers: cluster.bootstrap.clone(),
         properties: BTreeMap::new(),
         topic: cluster.topic.clone(),
+        namespace: "billing".to_owned(),
     })
 }
 
@@ -77,6 +78,7 @@ fn a_letter_keeps_everything_and_says_why_behind_it() {
         ("once-status", "422"),
         ("once-attempts", "2"),
         ("once-message-id", "a%20b"),
+        ("once-namespace", "billing"),
         ("once-source-topic", "orders"),
         ("once-source-partition", "3"),
         ("once-source-offset", "42"),

@@ -10,6 +10,7 @@ const PAGES: &[&str] = &[
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "docs/apps/README.md",
+    "docs/dead-letters.md",
     "docs/loss.md",
     "docs/metrics.md",
     "docs/operations.md",

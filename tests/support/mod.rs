@@ -10,6 +10,7 @@ pub mod commits;
 pub mod fence;
 pub mod kafka;
 pub mod ledger;
+pub mod letters;
 pub mod load;
 pub mod log;
 pub mod monitor;

@@ -7,6 +7,7 @@ mod routes;
 mod server;
 
 use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::time::Moment;
 use crate::ports::Operation;
+use crate::telemetry::inspection::{InspectError, Inspection};
 use crate::telemetry::{Metrics, Pulses, StatusBoard};
 
 /// A loop that has not turned for so long is stuck, and `/live` says so.
@@ -36,6 +38,17 @@ pub const LINGER: Duration = Duration::from_secs(1);
 /// At the end, open connections may finish for so long.
 pub const STOP_WITHIN: Duration = Duration::from_secs(1);
 
+/// Messages that may be looked for at once.
+pub const MOST_INSPECTIONS: usize = 8;
+
+/// Tells what the store knows of a message, by its ID in wire form and its topic; without a topic, in each that is read.
+/// Bounds its own time.
+pub type Inspect = Arc<
+    dyn Fn(String, Option<String>) -> Pin<Box<dyn Future<Output = Result<Inspection, InspectError>> + Send>>
+        + Send
+        + Sync,
+>;
+
 /// What the server reads and to whom it talks.
 #[derive(Clone)]
 pub struct AdminDeps {
@@ -47,6 +60,8 @@ pub struct AdminDeps {
     pub pulses: Arc<Pulses>,
     /// `/pause`, `/resume`, `/drain`.
     pub operations: mpsc::Sender<Operation>,
+    /// `/inspect`.
+    pub inspect: Inspect,
     /// The clock that the pulses are counted with.
     pub clock: Arc<dyn Fn() -> Moment + Send + Sync>,
 }

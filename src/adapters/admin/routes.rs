@@ -13,10 +13,11 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::{ANSWER_WITHIN, AdminDeps, MOST_DRAINS, STUCK_AFTER};
+use super::{ANSWER_WITHIN, AdminDeps, MOST_DRAINS, MOST_INSPECTIONS, STUCK_AFTER};
 use crate::domain::record::{Topic, TopicPartition};
 use crate::ports::{NotAssigned, Operation, Scope};
 use crate::telemetry::METRICS_CONTENT_TYPE;
+use crate::telemetry::inspection::InspectError;
 use crate::telemetry::status;
 
 const INDEX: &str = "kafka-once
@@ -25,6 +26,7 @@ GET  /ready    may the pod take traffic
 GET  /metrics  Prometheus' text format
 GET  /status   session, pauses, partitions (JSON)
 GET  /gaps     missing sequence numbers (JSON)
+GET  /inspect  what Redis knows of a message: ?id=ID (as in Idempotency-Key, encoded for a URL), ?topic=T
 POST /pause    stop taking records: all, ?topic=T, or ?topic=T&partition=N
 POST /resume   go on; ends every pause that waits for an operator; the same parameters
 POST /drain    finish what is open and leave the group; answers when drained
@@ -34,6 +36,7 @@ POST /drain    finish what is open and leave the group; answers when drained
 struct Shared {
     deps: AdminDeps,
     drains: Arc<Semaphore>,
+    inspections: Arc<Semaphore>,
 }
 
 /// All paths. Request bodies are never read.
@@ -45,12 +48,17 @@ pub fn router(deps: AdminDeps) -> Router {
         .route("/metrics", get(metrics))
         .route("/status", get(status_page))
         .route("/gaps", get(gaps))
+        .route("/inspect", get(inspect))
         .route("/pause", post(pause))
         .route("/resume", post(resume))
         .route("/drain", post(drain))
         .fallback(async || refuse(StatusCode::NOT_FOUND, "no such path; GET / lists them"))
         .method_not_allowed_fallback(async || refuse(StatusCode::METHOD_NOT_ALLOWED, "this path has another method"))
-        .with_state(Shared { deps, drains: Arc::new(Semaphore::new(MOST_DRAINS)) })
+        .with_state(Shared {
+            deps,
+            drains: Arc::new(Semaphore::new(MOST_DRAINS)),
+            inspections: Arc::new(Semaphore::new(MOST_INSPECTIONS)),
+        })
 }
 
 fn refuse(status: StatusCode, error: impl Into<String>) -> Response {
@@ -106,6 +114,31 @@ async fn gaps(State(shared): State<Shared>, page: Result<Query<Page>, QueryRejec
             Json(shared.deps.board.gaps().page(skip.unwrap_or(0), limit.unwrap_or(usize::MAX))).into_response()
         }
         Err(rejection) => refuse(StatusCode::BAD_REQUEST, rejection.body_text()),
+    }
+}
+
+/// The parameters of `/inspect`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Message {
+    #[serde(default)]
+    id: String,
+    topic: Option<String>,
+}
+
+/// Beside everything else: the handler only waits, and the store's timeout bounds that.
+async fn inspect(State(shared): State<Shared>, message: Result<Query<Message>, QueryRejection>) -> Response {
+    let Query(Message { id, topic }) = match message {
+        Ok(message) => message,
+        Err(rejection) => return refuse(StatusCode::BAD_REQUEST, rejection.body_text()),
+    };
+    let Ok(_looking) = shared.inspections.try_acquire() else {
+        return refuse(StatusCode::TOO_MANY_REQUESTS, "too many messages are looked for");
+    };
+    match (shared.deps.inspect)(id, topic).await {
+        Ok(found) => Json(found).into_response(),
+        Err(InspectError::Question(why)) => refuse(StatusCode::BAD_REQUEST, why),
+        Err(InspectError::Store(why)) => refuse(StatusCode::SERVICE_UNAVAILABLE, why),
     }
 }
 

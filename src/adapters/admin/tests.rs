@@ -31,6 +31,16 @@ impl Bench {
             board: Arc::default(),
             pulses: Arc::default(),
             operations,
+            inspect: Arc::new(|id, topic| {
+                Box::pin(async move {
+                    match (id.as_str(), topic) {
+                        ("", _) => Err(InspectError::Question("an ID is needed".to_owned())),
+                        ("slow", _) => std::future::pending().await,
+                        ("away", _) => Err(InspectError::Store("redis is away".to_owned())),
+                        (id, topic) => Ok(Inspection::new(id, &topic.unwrap_or_default(), [])),
+                    }
+                })
+            }),
             clock: Arc::new(move || Moment(clock.load(Ordering::SeqCst))),
         };
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -89,10 +99,12 @@ fn every_page_answers_and_the_index_names_it() {
         ("/metrics", "text/plain; version=0.0.4"),
         ("/status", "application/json"),
         ("/gaps", "application/json"),
+        ("/inspect?id=x", "application/json"),
     ] {
         let reply = bench.ask("GET", path);
         assert_eq!(reply.status, 200, "{path}");
         assert!(reply.head.contains(&format!("content-type: {kind}")), "{path} {}", reply.head);
+        let path = path.split('?').next().expect("a path");
         assert!(index.body.contains(&format!("GET  {path} ")), "{path}");
     }
     bench.server.stop();
@@ -306,4 +318,35 @@ fn a_stopped_server_frees_its_port() {
     let (addr, server) = AdminServer::start(bench.addr, bench.deps).expect("bind again");
     assert_eq!(addr, bench.addr);
     server.stop();
+}
+
+#[test]
+fn inspect_answers_with_one_json_object_whatever_comes_of_it() {
+    let bench = Bench::start();
+    let found = bench.ask("GET", "/inspect?id=order%25207%23&topic=orders");
+    assert_eq!(
+        (found.status, &found.json()["id"], &found.json()["namespace"]),
+        (200, &json!("order%207#"), &json!("orders"))
+    );
+    for (path, status, words) in [
+        ("/inspect", 400, "an ID is needed"),
+        ("/inspect?id=", 400, "an ID is needed"),
+        ("/inspect?id=x&tpic=orders", 400, "tpic"),
+        ("/inspect?id=away", 503, "redis is away"),
+    ] {
+        let reply = bench.ask("GET", path);
+        let error = reply.json()["error"].as_str().map(str::to_owned).unwrap_or_default();
+        assert!(reply.status == status && error.contains(words), "{path}: {reply:?}");
+    }
+}
+
+#[test]
+fn a_store_that_does_not_answer_holds_up_no_scrape_and_few_questions_wait_for_it() {
+    let bench = Bench::start();
+    let waiting: Vec<_> = (0..MOST_INSPECTIONS).map(|_| bench.open("GET", "/inspect?id=slow")).collect();
+    while bench.ask("GET", "/inspect?id=quick").status != 429 {
+        std::thread::yield_now(); // until all of them have been heard
+    }
+    assert_eq!(bench.ask("GET", "/metrics").status, 200);
+    drop(waiting);
 }

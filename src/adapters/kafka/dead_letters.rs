@@ -12,15 +12,13 @@ use tokio::sync::oneshot;
 
 use super::config::client;
 use super::context;
+use crate::domain::letter as names;
 use crate::domain::time::UnixMillis;
 use crate::ports::{DeadLetter, DeadLetters};
 
 /// The largest record that is sent whole: a broker closes the connection on a request above its
 /// `socket.request.max.bytes` (100 MiB unless set) and says nothing, so that one would be tried for ever.
 const MOST_BYTES: u64 = 99 * 1024 * 1024;
-
-/// Said in `once-detail` of a letter whose value the topic did not take.
-const VALUE_TOO_LARGE: &str = "value too large for the dead-letter topic, left at its source position";
 
 /// What [`KafkaDeadLetters`] needs to know.
 #[derive(Clone, Debug)]
@@ -31,6 +29,8 @@ pub struct DeadLetterConfig {
     pub properties: BTreeMap<String, String>,
     /// The dead-letter topic.
     pub topic: String,
+    /// Whose letters these are: `ONCE_DEDUP_NAMESPACE`.
+    pub namespace: String,
 }
 
 /// Used unless the operator says otherwise.
@@ -106,7 +106,7 @@ impl DeadLetters for KafkaDeadLetters {
         };
         match whole {
             Err(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) => {
-                let detail = join(&letter.detail, VALUE_TOO_LARGE);
+                let detail = join(&letter.detail, names::VALUE_LEFT);
                 let empty = letter.record.value().map(|_| &b""[..]);
                 self.produce(&letter, empty, &detail).await
             }
@@ -125,7 +125,7 @@ impl KafkaDeadLetters {
     async fn produce(&self, letter: &DeadLetter, value: Option<&[u8]>, detail: &str) -> Result<(), RDKafkaErrorCode> {
         let producer = self.producer()?;
         let (delivered, result) = oneshot::channel();
-        let headers = headers(letter, detail);
+        let headers = headers(letter, detail, &self.config.namespace);
         let mut record: BaseRecord<'_, [u8], [u8], _> =
             BaseRecord::with_opaque_to(&self.config.topic, Box::new(delivered)).headers(headers);
         record.key = letter.record.key();
@@ -169,28 +169,30 @@ fn code(error: &KafkaError) -> RDKafkaErrorCode {
 }
 
 /// The record's headers as they were, and behind them what is said about it.
-fn headers(letter: &DeadLetter, detail: &str) -> OwnedHeaders {
-    let mut headers = OwnedHeaders::new_with_capacity(letter.record.headers().count() + 9);
+fn headers(letter: &DeadLetter, detail: &str, namespace: &str) -> OwnedHeaders {
+    let mut headers = OwnedHeaders::new_with_capacity(letter.record.headers().count() + 10);
     for (name, value) in letter.record.headers() {
         headers = headers.insert(Header { key: &String::from_utf8_lossy(name), value });
     }
-    for (key, value) in said(letter, detail) {
+    for (key, value) in said(letter, detail, namespace) {
         headers = headers.insert(Header { key, value: Some(value.as_bytes()) });
     }
     headers
 }
 
-fn said(letter: &DeadLetter, detail: &str) -> Vec<(&'static str, String)> {
+/// `domain::letter` reads it back.
+fn said(letter: &DeadLetter, detail: &str, namespace: &str) -> Vec<(&'static str, String)> {
     let position = letter.record.position();
-    let mut said = vec![("once-error", letter.reason.to_string()), ("once-detail", detail.to_owned())];
-    said.extend(letter.status.map(|status| ("once-status", status.to_string())));
-    said.push(("once-attempts", letter.attempts.to_string()));
-    said.extend(letter.id.as_ref().map(|id| ("once-message-id", id.0.to_string())));
+    let mut said = vec![(names::ERROR, letter.reason.to_string()), (names::DETAIL, detail.to_owned())];
+    said.extend(letter.status.map(|status| (names::STATUS, status.to_string())));
+    said.push((names::ATTEMPTS, letter.attempts.to_string()));
+    said.extend(letter.id.as_ref().map(|id| (names::MESSAGE_ID, id.0.to_string())));
     said.extend([
-        ("once-source-topic", letter.record.topic().to_string()),
-        ("once-source-partition", position.partition.to_string()),
-        ("once-source-offset", position.offset.0.to_string()),
-        ("once-at", rfc3339(letter.at)),
+        (names::NAMESPACE, namespace.to_owned()),
+        (names::SOURCE_TOPIC, letter.record.topic().to_string()),
+        (names::SOURCE_PARTITION, position.partition.to_string()),
+        (names::SOURCE_OFFSET, position.offset.0.to_string()),
+        (names::AT, rfc3339(letter.at)),
     ]);
     said
 }
@@ -238,15 +240,16 @@ mod tests {
 
     #[test]
     fn what_is_said_about_a_letter_stands_behind_its_own_headers() {
-        let names: Vec<_> = said(&letter(Some(422), Some("a")), "422").into_iter().map(|(name, _)| name).collect();
-        let all = "once-error once-detail once-status once-attempts once-message-id once-source-topic \
+        let names: Vec<_> =
+            said(&letter(Some(422), Some("a")), "422", "billing").into_iter().map(|(name, _)| name).collect();
+        let all = "once-error once-detail once-status once-attempts once-message-id once-namespace once-source-topic \
                    once-source-partition once-source-offset once-at";
         assert_eq!(names.join(" "), all);
     }
 
     #[test]
     fn without_a_request_there_is_no_status_and_without_an_id_none_is_said() {
-        let said = said(&letter(None, None), "");
+        let said = said(&letter(None, None), "", "billing");
         assert!(said.iter().all(|(name, _)| !["once-status", "once-message-id"].contains(name)));
         assert!(said.contains(&("once-at", "2000-02-29T00:00:00.123Z".to_owned())));
         assert!(said.contains(&("once-source-offset", "7".to_owned())));

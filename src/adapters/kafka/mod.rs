@@ -1,5 +1,5 @@
 //! Kafka: records in with [`KafkaLog`], dead letters out with [`KafkaDeadLetters`], facts for `check` with [`facts`],
-//! a whole topic without a group with [`TopicReader`].
+//! a whole topic without a group with [`TopicReader`], records back to it with [`Transactions`].
 //!
 //! Walk a record: `consumer` polls, `record` copies it out of the client's memory, `handover` passes it on in a batch.
 //! Walk a rebalance: `context` notes it, `consumer` answers it once the pipeline has, `lookup` asks where to start and `starts` decides.
@@ -31,6 +31,7 @@ mod spans;
 mod starts;
 mod statistics;
 mod topic_reader;
+mod transactions;
 
 pub use backlog::{Backlog, backlog};
 pub use config::{KafkaConfig, Start};
@@ -40,3 +41,4 @@ pub use facts::{Facts, FactsError, TopicFacts, facts};
 pub use record::Wanted;
 pub use spans::{Span, Window};
 pub use topic_reader::{ReadError, Seen, TopicReader};
+pub use transactions::{Outgoing, TransactionError, Transactions};

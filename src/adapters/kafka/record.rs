@@ -15,6 +15,8 @@ type Header<'a> = (&'a [u8], Option<&'a [u8]>);
 pub struct Wanted {
     /// Headers of these names.
     pub headers: Vec<String>,
+    /// All headers, and whether one of them cannot be read.
+    pub every_header: bool,
     /// The key.
     pub key: bool,
     /// The value.
@@ -31,12 +33,14 @@ pub(super) fn to_record(topic: Topic, message: &BorrowedMessage<'_>) -> Record {
 /// Copies what is wanted of a message. A header whose name is not UTF-8 is none that anybody can want.
 pub(super) fn to_record_of(topic: Topic, message: &BorrowedMessage<'_>, wanted: &Wanted) -> Record {
     let named = |name: &[u8]| wanted.headers.iter().any(|wanted| wanted.as_bytes() == name);
-    let headers = match message.headers() {
-        Some(found) if !wanted.headers.is_empty() => read_headers(found, named).0,
-        _ => Vec::new(),
+    let (headers, complete) = match message.headers() {
+        Some(found) if wanted.every_header => read_headers(found, |_| true),
+        Some(found) if !wanted.headers.is_empty() => (read_headers(found, named).0, true),
+        _ => (Vec::new(), true),
     };
     let (key, value) = (message.key().filter(|_| wanted.key), message.payload().filter(|_| wanted.value));
-    Record::new(topic, position(message), key, value, &headers)
+    let record = Record::new(topic, position(message), key, value, &headers);
+    if complete { record } else { record.with_unreadable(BAD_HEADER_NAME) }
 }
 
 fn position(message: &BorrowedMessage<'_>) -> Position {

@@ -120,6 +120,22 @@ impl TopicReader {
         spans::ask(&self.consumer()?, &self.topic, window, ANSWER)
     }
 
+    /// Partitions of whose log the end is hidden from a reader of committed records: somebody's transaction is open
+    /// there. Asks the brokers, within seconds.
+    ///
+    /// # Errors
+    /// No answer, no such topic, or a refusal.
+    pub fn hidden_ends(&self) -> Result<Vec<i32>, ReadError> {
+        let mut config = self.config.clone();
+        config.set("isolation.level", "read_uncommitted");
+        let uncommitted: BaseConsumer = config.create().map_err(|error| FactsError::Refused(error.to_string()))?;
+        let true_ends = spans::ask(&uncommitted, &self.topic, &Window::default(), ANSWER)?;
+        // Asked for afterwards: what has come meanwhile hides nothing.
+        let ends = self.spans(&Window::default())?;
+        let hidden = true_ends.iter().zip(&ends).filter(|(all, seen)| seen.end < all.end);
+        Ok(hidden.map(|(all, _)| all.partition).collect())
+    }
+
     /// Reads the spans, each to its end, and says on `see` what it comes upon, in the order of offsets within a
     /// partition. Ends early, without an error, once `stop` is set.
     ///

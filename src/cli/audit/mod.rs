@@ -1,15 +1,12 @@
 //! `kafka-once audit`: reads a whole topic without a group, and names what is missing.
 
-mod columns;
 mod ids;
 mod progress;
 mod reading;
 mod report;
 mod table;
-mod times;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,7 +14,7 @@ use clap::Args;
 
 use self::reading::What;
 use self::report::{Asked, Report};
-use self::times::When;
+use super::times::When;
 use crate::adapters::kafka::{FactsError, ReadError, TopicReader, Window, facts};
 use crate::pipeline::Clock;
 use crate::settings::{self, AuditSettings, Problems};
@@ -128,21 +125,12 @@ fn tell(report: &Report, json: bool) -> ExitCode {
     } else {
         Ok(table::page(report))
     };
-    match text.and_then(|text| write(&text).map_err(|error| error.to_string())) {
+    match text.and_then(|text| super::write(&text).map_err(|error| error.to_string())) {
         Ok(()) if report.is_missing_something() => ExitCode::from(MISSING),
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("kafka-once audit: the report cannot be written: {error}");
             ExitCode::from(Problems::EXIT_CODE)
         }
-    }
-}
-
-/// Whoever pipes a long list into `head` has seen enough: that is no error.
-fn write(text: &str) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written,
     }
 }

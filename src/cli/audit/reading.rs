@@ -35,6 +35,7 @@ impl What {
         let headers: BTreeSet<&str> = headers.collect();
         let wanted = Wanted {
             headers: headers.into_iter().map(str::to_owned).collect(),
+            every_header: false,
             key: ids.contains(&Source::Key),
             value: ids.iter().any(|source| matches!(source, Source::JsonPointer(_)))
                 || sequences.iter().any(|source| matches!(source, SequenceSource::Json { .. })),

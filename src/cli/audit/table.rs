@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::columns::Align::{Left, Right};
-use super::columns::write;
+use super::super::columns::Align::{Left, Right};
+use super::super::columns::write;
 use super::report::{Numbers, Report};
 
 /// The whole page. What is listed has bounds (`domain::audit`); what is beyond them is counted on the last line.

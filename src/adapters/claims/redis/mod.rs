@@ -8,6 +8,7 @@ mod connection;
 mod exchange;
 mod facts;
 mod fault;
+mod inspection;
 mod keeper;
 pub mod keys;
 mod layout;

@@ -1,0 +1,251 @@
+//! Records that become visible together or not at all: a transactional producer, one transaction at a time. It blocks.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use rdkafka::{ClientConfig, ClientContext};
+
+use super::config::client;
+use super::context;
+use crate::failpoints::{self, Failpoint};
+
+/// Bound of one step; a step that may be tried again is, until its own patience ends.
+const STEP: Duration = Duration::from_secs(10);
+/// How long we wait to be let in, and for acknowledgements. Shorter than a transaction may last (a minute).
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a commit whose outcome is unknown is asked for again.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Used unless the operator says otherwise.
+const DEFAULTS: [(&str, &str); 3] =
+    [("partitioner", "murmur2_random"), ("reconnect.backoff.ms", "100"), ("reconnect.backoff.max.ms", "2000")];
+
+/// Never the operator's to change; see `dead_letters`.
+const FIXED: [(&str, &str); 4] =
+    [("acks", "all"), ("enable.idempotence", "true"), ("message.max.bytes", "1000000000"), ("batch.num.messages", "1")];
+
+/// Why a transaction, or all of them, came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransactionError {
+    /// Another producer has taken our name.
+    #[error("another one has begun under the same transactional.id")]
+    Fenced,
+    /// The brokers refuse us until somebody changes rights or settings.
+    #[error("kafka refuses us: {0}")]
+    Refused(String),
+    /// Nobody knows yet whether it is committed.
+    #[error("the outcome of a commit is unknown: {0}")]
+    Unknown(String),
+    /// It is not committed.
+    #[error("kafka: {0}")]
+    Failed(String),
+}
+
+/// A record to be sent.
+pub struct Outgoing<'a> {
+    /// Where to.
+    pub topic: &'a str,
+    /// `None`: by the key.
+    pub partition: Option<i32>,
+    /// Unix milliseconds; `None`: now.
+    pub timestamp: Option<i64>,
+    /// `None`: null.
+    pub key: Option<&'a [u8]>,
+    /// `None`: null.
+    pub value: Option<&'a [u8]>,
+    /// In their order.
+    pub headers: Vec<(&'a str, Option<&'a [u8]>)>,
+}
+
+/// What became of the records of the open transaction.
+#[derive(Default)]
+struct Tally {
+    sent: usize,
+    acknowledged: usize,
+    failed: Option<RDKafkaErrorCode>,
+}
+
+#[derive(Default)]
+struct Context(Mutex<Tally>);
+
+impl Context {
+    fn with<T>(&self, change: impl FnOnce(&mut Tally) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        context::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(target: "kafka", %error, reason, "transactional producer");
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        self.with(|tally| match result {
+            Ok(_) => tally.acknowledged += 1,
+            Err((error, _)) => tally.failed = Some(code(error)),
+        });
+    }
+}
+
+/// A producer of transactions.
+pub struct Transactions {
+    producer: BaseProducer<Context>,
+}
+
+impl Transactions {
+    /// Takes the name `id`: whoever had it before is fenced, and its open transaction has ended when this returns.
+    ///
+    /// # Errors
+    /// We are refused, or no broker lets us in within half a minute.
+    pub fn start(brokers: &str, properties: &BTreeMap<String, String>, id: &str) -> Result<Self, TransactionError> {
+        let producer = BaseProducer::from_config_and_context(&config(brokers, properties, id), Context::default())
+            .map_err(|error| TransactionError::Refused(error.to_string()))?;
+        let transactions = Self { producer };
+        transactions.again(PATIENCE, || transactions.producer.init_transactions(STEP))?;
+        Ok(transactions)
+    }
+
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// We are fenced, or beyond healing.
+    pub fn begin(&self) -> Result<(), TransactionError> {
+        self.context().with(|tally| *tally = Tally::default());
+        self.producer.begin_transaction().map_err(|error| self.judge(&error))
+    }
+
+    /// Sends a record within the transaction.
+    ///
+    /// # Errors
+    /// It cannot be sent, or we are fenced: abort.
+    pub fn send(&self, outgoing: &Outgoing<'_>) -> Result<(), TransactionError> {
+        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(outgoing.topic).headers(headers(outgoing));
+        (record.key, record.payload) = (outgoing.key, outgoing.value);
+        (record.partition, record.timestamp) = (outgoing.partition, outgoing.timestamp);
+        self.producer.send(record).map_err(|(error, _)| self.judge(&error))?;
+        self.context().with(|tally| tally.sent += 1);
+        Ok(())
+    }
+
+    /// Waits until every record of the transaction is acknowledged by every in-sync replica.
+    ///
+    /// # Errors
+    /// One is not, or we are fenced: abort.
+    pub fn flush(&self) -> Result<(), TransactionError> {
+        self.again(PATIENCE, || self.producer.flush(STEP))?;
+        let (whole, failed) = self.context().with(|tally| (tally.acknowledged == tally.sent, tally.failed));
+        match failed {
+            Some(code) => Err(self.judge(&KafkaError::MessageProduction(code))),
+            None if !whole => Err(TransactionError::Failed("not everything was acknowledged".to_owned())),
+            None => {
+                failpoints::pass(Failpoint::RedriveProduced);
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes the transaction's records count.
+    ///
+    /// # Errors
+    /// [`TransactionError::Unknown`] when nobody could say within two minutes; else they do not count: abort.
+    pub fn commit(&self) -> Result<(), TransactionError> {
+        let end = Instant::now() + COMMIT_PATIENCE;
+        while let Err(error) = self.producer.commit_transaction(STEP) {
+            if !may_again(&error) {
+                return Err(self.judge(&error));
+            }
+            if Instant::now() >= end {
+                return Err(TransactionError::Unknown(error.to_string()));
+            }
+        }
+        failpoints::pass(Failpoint::RedriveCommitted);
+        Ok(())
+    }
+
+    /// Makes them void. What cannot be aborted, whoever takes our name next aborts, or its time ends.
+    pub fn abort(&self) {
+        if let Err(error) = self.again(PATIENCE, || self.producer.abort_transaction(STEP)) {
+            tracing::warn!(target: "kafka", %error, "transaction not aborted; it will be by the next run or by its time");
+        }
+    }
+
+    fn context(&self) -> &Context {
+        self.producer.context()
+    }
+
+    /// Does a step, and again while it may be, until the patience ends.
+    fn again(&self, patience: Duration, step: impl Fn() -> Result<(), KafkaError>) -> Result<(), TransactionError> {
+        let end = Instant::now() + patience;
+        loop {
+            match step() {
+                Ok(()) => return Ok(()),
+                Err(error) if may_again(&error) && Instant::now() < end => {
+                    tracing::debug!(target: "kafka", %error, "once more");
+                }
+                Err(error) => return Err(self.judge(&error)),
+            }
+        }
+    }
+
+    fn judge(&self, error: &KafkaError) -> TransactionError {
+        use RDKafkaErrorCode as Code;
+        let fatal = self.producer.client().fatal_error();
+        let codes = [Some(code(error)), fatal.as_ref().map(|(code, _)| *code)];
+        let is = |wanted: &[Code]| codes.iter().flatten().any(|code| wanted.contains(code));
+        if is(&[Code::Fenced, Code::ProducerFenced, Code::InvalidProducerEpoch]) {
+            return TransactionError::Fenced;
+        }
+        let refused = [
+            Code::TransactionalIdAuthorizationFailed,
+            Code::TopicAuthorizationFailed,
+            Code::ClusterAuthorizationFailed,
+            Code::SaslAuthenticationFailed,
+            Code::Authentication,
+        ];
+        let words = fatal.map_or_else(|| error.to_string(), |(_, words)| words);
+        if is(&refused) { TransactionError::Refused(words) } else { TransactionError::Failed(words) }
+    }
+}
+
+/// Whether the same step may be taken again: nothing was decided by it.
+fn may_again(error: &KafkaError) -> bool {
+    match error {
+        KafkaError::Transaction(error) => error.is_retriable(),
+        KafkaError::Flush(code) => *code == RDKafkaErrorCode::OperationTimedOut,
+        _ => false,
+    }
+}
+
+fn code(error: &KafkaError) -> RDKafkaErrorCode {
+    match error {
+        KafkaError::Transaction(error) => error.code(),
+        other => other.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown),
+    }
+}
+
+fn headers(outgoing: &Outgoing<'_>) -> OwnedHeaders {
+    let empty = OwnedHeaders::new_with_capacity(outgoing.headers.len());
+    outgoing.headers.iter().fold(empty, |headers, (key, value)| headers.insert(Header { key, value: *value }))
+}
+
+fn config(brokers: &str, properties: &BTreeMap<String, String>, id: &str) -> ClientConfig {
+    let mut config = client(brokers, properties, &DEFAULTS);
+    for (name, value) in FIXED {
+        config.set(name, value);
+    }
+    config.set("transactional.id", id);
+    config
+}

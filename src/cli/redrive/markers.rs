@@ -1,0 +1,87 @@
+//! What earlier runs have sent back: the markers on the dead-letter topic, all of them, before the first letter is sent.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::selection::Selection;
+use super::trouble::Trouble;
+use crate::adapters::kafka::{Seen, Span, TopicReader, Wanted};
+use crate::domain::hashed::SetByHash;
+use crate::domain::letter::{Letter, Marker};
+use crate::domain::record::{Offset, Record};
+
+/// Markers that are remembered, some 60 bytes each. Beyond it a letter could look unsent: nothing is sent then.
+pub(super) const MOST_MARKERS: usize = 1_000_000;
+
+/// Letters that were sent back.
+#[derive(Default)]
+pub(super) struct Markers {
+    letters: HashSet<(i32, Offset)>,
+    records: SetByHash<[u8; 16]>,
+}
+
+impl Markers {
+    /// Whether that letter was sent back.
+    pub(super) fn has_letter(&self, partition: i32, offset: Offset) -> bool {
+        self.letters.contains(&(partition, offset))
+    }
+
+    /// Whether a copy of that letter was.
+    pub(super) fn has_record(&self, record: [u8; 16]) -> bool {
+        self.records.contains(&record)
+    }
+
+    /// Remembers one.
+    pub(super) fn add(&mut self, marker: &Marker) {
+        self.letters.insert((marker.partition, marker.offset));
+        self.records.insert(marker.record);
+    }
+
+    /// Whether so many more would be too many.
+    pub(super) fn is_full_with(&self, more: usize) -> bool {
+        self.letters.len() + more > MOST_MARKERS
+    }
+}
+
+/// What the whole topic holds.
+#[derive(Default)]
+pub(super) struct Scan {
+    pub markers: Markers,
+    /// Where the letters that are asked for come from.
+    pub topics: BTreeSet<String>,
+}
+
+impl Scan {
+    /// Reads the spans for markers and for the topics that letters come from.
+    pub(super) fn read(reader: &TopicReader, spans: &[Span], selection: &Selection) -> Result<Self, Trouble> {
+        let wanted = Wanted { every_header: true, ..Wanted::default() };
+        let (stop, mut scan) = (AtomicBool::new(false), Self::default());
+        let mut see = |seen| {
+            if let Seen::Record { record, .. } = seen {
+                scan.take(&record, selection);
+                stop.store(scan.markers.is_full_with(0), Ordering::Relaxed);
+            }
+        };
+        reader.read(spans, &wanted, &stop, &mut see).map_err(Trouble::before)?;
+        if scan.markers.is_full_with(0) { Err(full()) } else { Ok(scan) }
+    }
+
+    fn take(&mut self, record: &Record, selection: &Selection) {
+        if let Some(marker) = Marker::read(record) {
+            self.markers.add(&marker);
+        } else if let Some(letter) = Letter::read(record)
+            && selection.judge(&letter).is_ok()
+            && !self.topics.contains(&letter.topic)
+        {
+            self.topics.insert(letter.topic);
+        }
+    }
+}
+
+/// More markers than can be remembered.
+pub(super) fn full() -> Trouble {
+    Trouble::before(format!(
+        "the dead-letter topic holds more than {MOST_MARKERS} markers of letters sent back, so it cannot be told which \
+         ones were; shorten its retention, or use another topic"
+    ))
+}

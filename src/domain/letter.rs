@@ -1,0 +1,154 @@
+//! A letter on the dead-letter topic, read back: what is said about its record, and the marker that it was sent back.
+//!
+//! What we say stands behind the record's own headers, always in the same order; so a producer's own `once-*` headers
+//! are told from ours, and stay.
+
+use super::claim::Digest;
+use super::identity::{MessageId, WireId};
+use super::record::{Offset, Record};
+
+/// Why it is a letter.
+pub const ERROR: &str = "once-error";
+/// The same in more words.
+pub const DETAIL: &str = "once-detail";
+/// The HTTP status, when there was one.
+pub const STATUS: &str = "once-status";
+/// Requests that were sent for it.
+pub const ATTEMPTS: &str = "once-attempts";
+/// The message ID in wire form; absent when it has none.
+pub const MESSAGE_ID: &str = "once-message-id";
+/// The scope of the IDs: whose letter it is where several groups share the topic.
+pub const NAMESPACE: &str = "once-namespace";
+/// Where the record stood.
+pub const SOURCE_TOPIC: &str = "once-source-topic";
+/// Its partition.
+pub const SOURCE_PARTITION: &str = "once-source-partition";
+/// Its offset.
+pub const SOURCE_OFFSET: &str = "once-source-offset";
+/// When it became a letter, RFC 3339; also when a marker was written.
+pub const AT: &str = "once-at";
+/// On a marker: partition and offset of the letter that was sent back.
+pub const REDRIVEN: &str = "once-redriven";
+/// On a marker: a hash of the source record, 32 hex digits, by which other copies of the letter are found.
+pub const REDRIVEN_RECORD: &str = "once-redriven-record";
+
+/// The end of `once-detail` of a letter whose value the topic did not take.
+pub const VALUE_LEFT: &str = "value too large for the dead-letter topic, left at its source position";
+
+/// What is said about the record of a letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// `once-error`.
+    pub reason: String,
+    /// `once-message-id`.
+    pub id: Option<MessageId>,
+    /// `once-namespace`; versions before it was written leave it out.
+    pub namespace: Option<String>,
+    /// `once-source-topic`.
+    pub topic: String,
+    /// `once-source-partition`.
+    pub partition: i32,
+    /// `once-source-offset`.
+    pub offset: Offset,
+    /// `once-at`.
+    pub at: String,
+    /// Its value was too large for the topic, and stands only where the record came from.
+    pub value_left: bool,
+    /// How many headers are the record's own.
+    own: usize,
+}
+
+impl Letter {
+    /// Reads what is said about a record of the dead-letter topic; `None`: it is no letter of ours.
+    pub fn read(record: &Record) -> Option<Self> {
+        let headers: Vec<_> = record.headers().collect();
+        let mut said = Tail(&headers);
+        let at = said.text(AT)?.to_owned();
+        let offset = Offset(said.text(SOURCE_OFFSET)?.parse().ok()?);
+        let partition = said.text(SOURCE_PARTITION)?.parse().ok()?;
+        let topic = said.text(SOURCE_TOPIC)?.to_owned();
+        let namespace = said.text(NAMESPACE).map(str::to_owned);
+        let id = match said.text(MESSAGE_ID) {
+            Some(id) => Some(WireId::parse(id)?),
+            None => None,
+        };
+        said.text(ATTEMPTS)?;
+        said.text(STATUS);
+        let value_left = said.text(DETAIL)?.ends_with(VALUE_LEFT) && record.value().is_some_and(<[u8]>::is_empty);
+        let reason = said.text(ERROR)?.to_owned();
+        let own = said.0.len();
+        let readable = record.unreadable().is_none();
+        readable.then_some(Self { reason, id, namespace, topic, partition, offset, at, value_left, own })
+    }
+
+    /// The headers that the record had before it became a letter.
+    pub fn headers<'a>(&self, record: &'a Record) -> impl ExactSizeIterator<Item = (&'a [u8], Option<&'a [u8]>)> {
+        record.headers().take(self.own)
+    }
+
+    /// What the hash of the source record is taken of: a lost acknowledgement may leave two letters of one record.
+    pub fn record_input(&self, digest: Digest) -> Vec<u8> {
+        let id = self.id.as_ref().map(WireId::of);
+        let parts = [
+            self.namespace.as_deref().unwrap_or_default().as_bytes(),
+            self.topic.as_bytes(),
+            &self.partition.to_le_bytes(),
+            &self.offset.0.to_le_bytes(),
+            id.as_ref().map_or("", WireId::as_str).as_bytes(),
+            &digest.0,
+        ];
+        let mut input = Vec::new();
+        for part in parts {
+            input.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            input.extend_from_slice(part);
+        }
+        input
+    }
+}
+
+/// Says that a letter was sent back. It stands in the letter's own partition, so retention takes the letter first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marker {
+    /// The letter's partition.
+    pub partition: i32,
+    /// The letter's offset.
+    pub offset: Offset,
+    /// The hash of its source record.
+    pub record: [u8; 16],
+}
+
+impl Marker {
+    /// Reads a marker; `None`: the record is none. A letter never is: it ends with what is said about it.
+    pub fn read(record: &Record) -> Option<Self> {
+        let headers: Vec<_> = record.headers().collect();
+        let mut said = Tail(&headers);
+        said.text(AT)?;
+        let hash = said.text(REDRIVEN_RECORD)?;
+        let (partition, offset) = said.text(REDRIVEN)?.split_once('/')?;
+        let (partition, offset) = (partition.parse().ok()?, Offset(offset.parse().ok()?));
+        let record = u128::from_str_radix(hash, 16).ok()?.to_be_bytes();
+        (said.0.is_empty() && hash.len() == 32).then_some(Self { partition, offset, record })
+    }
+
+    /// Its headers.
+    pub fn headers(&self, at: String) -> [(&'static str, String); 3] {
+        let record = format!("{:032x}", u128::from_be_bytes(self.record));
+        [(REDRIVEN, format!("{}/{}", self.partition, self.offset.0)), (REDRIVEN_RECORD, record), (AT, at)]
+    }
+}
+
+/// Headers, read from their end.
+struct Tail<'a>(&'a [(&'a [u8], Option<&'a [u8]>)]);
+
+impl<'a> Tail<'a> {
+    /// The last header's value, if it has that name and a text; then what stands before it is next.
+    fn text(&mut self, name: &str) -> Option<&'a str> {
+        let ((last, value), before) = self.0.split_last()?;
+        let text = std::str::from_utf8((*value)?).ok().filter(|_| *last == name.as_bytes())?;
+        self.0 = before;
+        Some(text)
+    }
+}
+
+#[cfg(test)]
+mod tests;
