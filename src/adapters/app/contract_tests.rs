@@ -41,7 +41,7 @@ fn lines(record: Record, id: &str) -> Vec<(String, String)> {
 
 fn written(request: &Request) -> Result<Vec<u8>, String> {
     let mut head = b"what stood there before".to_vec();
-    contract().write(request, &mut head).map(|()| head)
+    contract().write(request, None, &mut head).map(|()| head)
 }
 
 /// The header lines of a head, which must be one head and nothing else.
