@@ -239,3 +239,98 @@ fn resource(read: &mut Reader, set: &Set<'_>) -> Option<BTreeMap<String, String>
     }
     Some(resource)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Problems, Settings, example};
+
+    fn load(more: &[(&str, &str)]) -> Result<Option<Collector>, Problems> {
+        let mut pairs: Vec<(&str, &str)> = example().into_iter().collect();
+        pairs.extend(more);
+        Settings::from_pairs(&pairs).map(|settings| settings.collector)
+    }
+
+    const ALL: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    const TRACES: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+
+    #[test]
+    fn spans_are_wanted_where_an_endpoint_is_set_and_nothing_is_judged_where_none_is() {
+        for (set, url) in [
+            (&[][..], None),
+            (&[(ALL, "")], None),
+            (&[("OTEL_TRACES_SAMPLER", "nonsense"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")], None),
+            (&[(ALL, "http://c:4318"), ("OTEL_SDK_DISABLED", "TRUE")], None),
+            (&[(ALL, "http://c:4318"), ("OTEL_TRACES_EXPORTER", "none")], None),
+            (&[(ALL, "http://c:4318"), ("OTEL_SDK_DISABLED", "false")], Some("http://c:4318/v1/traces")),
+            (&[(ALL, "http://c:4318/")], Some("http://c:4318/v1/traces")),
+            (&[(ALL, "https://c/otlp/?key=x")], Some("https://c:443/otlp/v1/traces?key=x")),
+            (&[(ALL, "nonsense"), (TRACES, "http://[::1]:1/custom")], Some("http://[::1]:1/custom")),
+            (&[(TRACES, "http://c")], Some("http://c:80/")),
+        ] {
+            let found = load(set).expect("settings").map(|collector| collector.url.expose().clone());
+            assert_eq!(found.as_deref(), url, "{set:?}");
+        }
+    }
+
+    #[test]
+    fn everything_has_the_default_of_the_specification_and_traces_go_before_all_signals() {
+        let found = load(&[(ALL, "http://c:4318")]).unwrap().unwrap();
+        assert_eq!((found.timeout, found.delay), (Duration::from_secs(10), Duration::from_secs(5)));
+        assert_eq!(found.sampling, Sampling { ratio: 1.0, parent_based: true });
+        assert_eq!(found.resource["service.name"], "kafka-once");
+        let found = load(&[
+            (ALL, "http://c:4318"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "1"),
+            ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "250"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", " a=1%2C2 , b = x=y,"),
+            ("OTEL_TRACES_SAMPLER", "traceidratio"),
+            ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "service.name=a,team=b%20c"),
+        ]);
+        let found = found.unwrap().unwrap();
+        assert_eq!(found.timeout, Duration::from_millis(250));
+        let headers: Vec<_> =
+            found.headers.iter().map(|(name, value)| (name.as_str(), value.expose().as_str())).collect();
+        assert_eq!(headers, [("a", "1,2"), ("b", "x=y")]);
+        assert_eq!(found.sampling, Sampling { ratio: 0.25, parent_based: false });
+        assert_eq!((found.resource["service.name"].as_str(), found.resource["team"].as_str()), ("a", "b c"));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_one_problem_and_no_secret_is_in_it() {
+        for (name, value) in [
+            (TRACES, "hunter2.example"),
+            (TRACES, "grpc://hunter2"),
+            (TRACES, "http://bob:hunter2@c"),
+            (TRACES, "http://c:0"),
+            (TRACES, "http://c/?token=hunter2|"),
+            ("OTEL_TRACES_EXPORTER", "zipkin"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "hunter2"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "=hunter2"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "a b=hunter2"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "a=hunter2%0A"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "a=hunter2%zz"),
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere/ca.pem"),
+            ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/some/key.pem"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "0"),
+            ("OTEL_BSP_SCHEDULE_DELAY", "-1"),
+            ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "team"),
+        ] {
+            let problems = load(&[(ALL, "http://c:4318"), (name, value)]).expect_err(value);
+            let said: Vec<_> = problems.iter().map(|problem| problem.variable.as_str()).collect();
+            assert_eq!(said, [name], "{value}");
+            let is_secret = name.ends_with("HEADERS") || value.contains('@') || value.contains('?');
+            assert!(!is_secret || !problems.to_string().contains("hunter2"), "{problems}");
+        }
+        let argument = [(ALL, "http://c"), ("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "2")];
+        assert!(load(&argument).is_err_and(|problems| problems.to_string().contains("OTEL_TRACES_SAMPLER_ARG")));
+        let secrets = [(ALL, "http://c/?token=hunter2"), ("OTEL_EXPORTER_OTLP_HEADERS", "a=hunter2")];
+        let shown = format!("{:?}", load(&secrets).expect("settings"));
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}

@@ -15,3 +15,4 @@ mod operators;
 mod refusals;
 mod restarts;
 mod shared_namespace;
+mod tracing;
