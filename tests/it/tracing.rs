@@ -241,7 +241,7 @@ fn each_attempt_is_a_span_and_those_that_were_not_accepted_say_why() {
     }
     assert_ne!(seen[0].span.span_id, seen[1].span.span_id);
     let records = scene.ledger.records();
-    let sent: Vec<_> = records.requests.iter().flat_map(traceparents).collect();
+    let sent: Vec<_> = records.requests.iter().flat_map(|request| traceparents(request)).collect();
     assert_eq!(sent, [seen[0].traceparent(), seen[1].traceparent()]);
     stop(&sidecar);
 }
@@ -296,12 +296,13 @@ fn a_collector_that_is_away_or_refuses_costs_spans_and_nothing_else() {
 fn without_a_collector_a_record_s_trace_headers_travel_byte_for_byte() {
     let Some(scene) = Scene::new(Ground::Real, "spans-unset", 1) else { return };
     let sent = [traceparent("00"), traceparent("01"), "not a traceparent".to_owned()];
-    let record = |value: &String| Record::new(&scene.topic, "").id(value).header("traceparent", value.clone());
+    let record =
+        |value: &String| Record::new(&scene.topic, "").id(value.as_str()).header("traceparent", value.as_str());
     scene.produce(&sent.iter().map(|value| record(value).header("tracestate", "vendor=1")).collect::<Vec<_>>());
     // What is said beside an endpoint says nothing without one, not even what is wrong with it.
     let sidecar = scene.sidecar(&[("OTEL_SERVICE_NAME", "x"), ("OTEL_TRACES_SAMPLER", "nonsense")]);
     scene.await_applied(sent.len());
-    let mut got: Vec<_> = scene.ledger.records().requests.iter().flat_map(traceparents).collect();
+    let mut got: Vec<_> = scene.ledger.records().requests.iter().flat_map(|request| traceparents(request)).collect();
     let mut expected = sent.to_vec();
     got.sort();
     expected.sort();
