@@ -3,8 +3,10 @@
 //! An adapter translates and waits; it decides nothing about a record. The simulation stands in for every one of them.
 
 mod counters;
+mod spans;
 mod store;
 pub use counters::{HeldBytes, Window};
+pub use spans::{Span, Spans, TraceContext};
 pub use store::{ClaimBatch, ClaimCommand, ClaimReply, Claims, Keeping, StoreError, StoredPast};
 
 use std::future::Future;

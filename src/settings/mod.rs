@@ -1,9 +1,11 @@
-//! What may be set, from `ONCE_*` variables only: one section a file, the defaults in [`table`].
+//! What may be set, from `ONCE_*` variables only (and, for spans, OpenTelemetry's own): one section a file, the defaults in
+//! [`table`].
 //!
 //! Strict: an unknown name, a bare number or an empty value is a problem, all problems are answered
 //! at once, and no secret stands in any of them.
 
 mod app;
+mod collector;
 mod commands;
 mod delivery;
 mod files;
@@ -32,6 +34,7 @@ use std::path::Path;
 use std::time::Duration;
 
 pub use app::{App, AppUrl, Transport};
+pub use collector::{Collector, Sampling};
 pub use commands::{AuditSettings, DemoSettings, InspectSettings, RedriveSettings};
 pub use delivery::Delivery;
 pub use files::Files;
@@ -59,6 +62,8 @@ pub struct Settings {
     pub delivery: Delivery,
     /// Commits, drain, admin port, log.
     pub operating: Operating,
+    /// Where spans go; `None`: nowhere.
+    pub collector: Option<Collector>,
 }
 
 /// Reads a duration as the settings write it: an integer with `ms`, `s`, `m`, `h` or `d`.
@@ -87,8 +92,9 @@ impl Settings {
     /// # Errors
     /// Every problem at once; exit code [`Problems::EXIT_CODE`].
     pub fn load(vars: impl Iterator<Item = (OsString, OsString)>, files: Files<'_>) -> Result<Self, Problems> {
-        let mut read = Reader::gather(Command::Run, vars, files);
-        let whole = Self::section(&mut read);
+        let vars: Vec<_> = vars.collect();
+        let mut read = Reader::gather(Command::Run, vars.iter().cloned(), files);
+        let whole = Self::section(&mut read, &vars, files);
         relations::all(&mut read);
         read.finish(whole)
     }
@@ -102,13 +108,21 @@ impl Settings {
         Self::load(vars, &|_: &Path| Err(io::ErrorKind::NotFound.into()))
     }
 
-    fn section(read: &mut Reader) -> Option<Self> {
+    fn section(read: &mut Reader, vars: &[(OsString, OsString)], files: Files<'_>) -> Option<Self> {
         let kafka = kafka::section(read);
         let redis = redis::section(read);
         let app = app::section(read);
         let delivery = delivery::section(read);
         let operating = operating::section(read);
-        Some(Self { kafka: kafka?, redis: redis?, app: app?, delivery: delivery?, operating: operating? })
+        let collector = collector::section(read, vars, files);
+        Some(Self {
+            kafka: kafka?,
+            redis: redis?,
+            app: app?,
+            delivery: delivery?,
+            operating: operating?,
+            collector: collector?,
+        })
     }
 }
 

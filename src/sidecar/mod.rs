@@ -6,8 +6,9 @@ mod inspection;
 mod neighbours;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,10 +18,11 @@ pub use neighbours::{app, kafka_config, memory, redis_config};
 use crate::adapters::admin::{AdminDeps, AdminServer};
 use crate::adapters::app::HttpApp;
 use crate::adapters::claims::memory::Memory;
+use crate::adapters::collector::Collector;
 use crate::adapters::kafka::{KafkaDeadLetters, KafkaLog};
 use crate::domain::time::Moment;
 use crate::pipeline::{Clock, Ending, Neighbours, Pipeline, Stopped};
-use crate::ports::HeldBytes;
+use crate::ports::{HeldBytes, Spans};
 use crate::settings::Settings;
 use crate::telemetry::{Loop, Metrics, Pulses, StatusBoard};
 
@@ -29,6 +31,9 @@ const HANDED_OVER: usize = 4;
 
 /// Operations of operators that wait at once.
 const OPERATIONS: usize = 16;
+
+/// How long the last spans may take at the end; less where the drain has taken its time.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// Why a sidecar did not start, or ended other than as asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,21 +62,29 @@ pub struct Sidecar {
     admin: AdminServer,
     core: JoinHandle<Result<(), Stopped>>,
     metrics: Arc<Metrics>,
+    collector: Option<Arc<Collector>>,
+    /// When its end was asked for, and how long that may take.
+    asked: Arc<OnceLock<Instant>>,
+    drain_timeout: Duration,
 }
 
 /// Asks a sidecar to end.
 #[derive(Debug)]
-pub struct Stop(oneshot::Sender<Ending>);
+pub struct Stop {
+    ending: oneshot::Sender<Ending>,
+    asked: Arc<OnceLock<Instant>>,
+}
 
 impl Stop {
     /// Finish what is open, give back the rest, leave the group.
     pub fn gracefully(self) {
-        let _ = self.0.send(Ending::Drained); // it may have ended by itself
+        let _ = self.asked.set(Instant::now()); // nobody has before: this is the only one who asks
+        let _ = self.ending.send(Ending::Drained); // it may have ended by itself
     }
 
     /// End at once, as a crash would. For the demo.
     pub fn abort(self) {
-        let _ = self.0.send(Ending::Aborted); // it may have ended by itself
+        let _ = self.ending.send(Ending::Aborted); // it may have ended by itself
     }
 }
 
@@ -93,7 +106,9 @@ impl Sidecar {
             inspect: neighbours::inspect(settings, memory.clone()),
             clock: Arc::clone(&clock),
         };
-        let app = neighbours::app(settings).map_err(|error| refused(&format!("{error:#}")))?;
+        let collector = neighbours::collector(settings).map_err(|error| refused(&format!("{error:#}")))?;
+        let spans = collector.clone().map(|collector| collector as Arc<dyn Spans>);
+        let app = neighbours::watched_app(settings, spans).map_err(|error| refused(&format!("{error:#}")))?;
         let (admin_addr, admin) = AdminServer::start(settings.operating.admin_addr, deps)
             .map_err(|error| Failure::Refused(format!("ONCE_ADMIN_ADDR: {error:#}")))?;
         let (intake, taken_in) = mpsc::channel(HANDED_OVER);
@@ -116,10 +131,13 @@ impl Sidecar {
             board,
             pulses,
         };
-        let (stop, stopped) = oneshot::channel();
+        let (ending, stopped) = oneshot::channel();
+        let asked = Arc::new(OnceLock::new());
         let thread = std::thread::Builder::new().name("core".to_owned());
         let core = thread.spawn(move || parts.run(stopped)).map_err(|error| failed(&error))?;
-        Ok((Self { admin_addr, admin, core, metrics }, Stop(stop)))
+        let stop = Stop { ending, asked: Arc::clone(&asked) };
+        let drain_timeout = settings.operating.drain_timeout;
+        Ok((Self { admin_addr, admin, core, metrics, collector, asked, drain_timeout }, stop))
     }
 
     /// Where the admin server listens.
@@ -140,6 +158,10 @@ impl Sidecar {
     /// Waits until it has ended, as asked or because it cannot go on.
     pub fn wait(self) -> Result<(), Failure> {
         let ended = self.core.join();
+        if let Some(collector) = self.collector {
+            let left = self.asked.get().map(|asked| self.drain_timeout.saturating_sub(asked.elapsed()));
+            collector.close(FLUSH.min(left.unwrap_or(FLUSH)));
+        }
         self.admin.stop();
         match ended {
             Ok(Ok(())) => Ok(()),

@@ -10,12 +10,13 @@ use crate::adapters::app::{AppConfig, AppTarget, HttpApp, Transport as AppTransp
 use crate::adapters::claims::Store;
 use crate::adapters::claims::memory::Memory;
 use crate::adapters::claims::redis::{Address, RedisClaims, RedisConfig, TlsConfig, Topology};
+use crate::adapters::collector::Collector;
 use crate::adapters::kafka::{DeadLetterConfig, KafkaConfig, KafkaDeadLetters, Start};
 use crate::domain::life::Rules;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::time::Moment;
 use crate::pipeline::{Identifier, Limits};
-use crate::ports::{Naming, StoreError};
+use crate::ports::{Naming, Spans, StoreError};
 use crate::settings::{self, Access, AppUrl, Node, Reach, SecretString, Settings, Topics, Transport};
 use crate::telemetry::inspection::InspectError;
 
@@ -149,8 +150,13 @@ fn plain(secret: &SecretString) -> String {
 
 /// The app, over HTTP.
 pub fn app(settings: &Settings) -> anyhow::Result<HttpApp> {
+    watched_app(settings, None)
+}
+
+/// The same, with somebody who watches its requests.
+pub(super) fn watched_app(settings: &Settings, spans: Option<Arc<dyn Spans>>) -> anyhow::Result<HttpApp> {
     let app = &settings.app;
-    HttpApp::new(&AppConfig {
+    let config = AppConfig {
         url: target(&app.url),
         lookup: app.lookup_url.as_ref().map(target),
         ready: app.ready_url.as_ref().map(target),
@@ -159,7 +165,14 @@ pub fn app(settings: &Settings) -> anyhow::Result<HttpApp> {
         timeout: app.timeout,
         idle_limit: IDLE_LIMIT,
         clock: SystemTime::now,
-    })
+    };
+    HttpApp::watched(&config, spans)
+}
+
+/// The collector of spans, if one is set.
+pub(super) fn collector(settings: &Settings) -> anyhow::Result<Option<Arc<Collector>>> {
+    let start = |collector| Collector::start(collector, &settings.kafka.group).map(Arc::new);
+    settings.collector.as_ref().map(start).transpose()
 }
 
 fn target(url: &AppUrl) -> AppTarget {

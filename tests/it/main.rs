@@ -18,3 +18,4 @@ mod redrive_refusals;
 mod refusals;
 mod restarts;
 mod shared_namespace;
+mod tracing;

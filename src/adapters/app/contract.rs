@@ -3,6 +3,7 @@
 //! Nothing of a record can add a line, name a header of HTTP's or ours, or be lost: names and values are
 //! percent-encoded, and every header travels once, under its own name (`content-type`, `traceparent`, `tracestate`,
 //! `ce_*` as `ce-*`) or as `kafka-header-NAME`. HTTP's names have no case, so they are sent in lower case.
+//! Only a `traceparent` that a span of ours goes on from is replaced, by that span's.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,7 +13,7 @@ use super::encoding::{CLOUD_EVENT, NAME, encode_value, encoded_value_len, is_pla
 use super::target::Target;
 use crate::domain::identity::WireId;
 use crate::domain::record::{Record, TopicPartition};
-use crate::ports::Request;
+use crate::ports::{Request, TraceContext};
 
 /// How many headers a record may bring.
 pub const MAX_RECORD_HEADERS: usize = 64;
@@ -83,16 +84,25 @@ impl Contract {
         &self.target
     }
 
-    /// Writes the head of a request, with the empty line behind it, over whatever stood in `out`.
+    /// Writes the head of a request, with the empty line behind it, over whatever stood in `out`. `trace`: what the app
+    /// is told of its place in a trace, instead of what the record says.
     ///
     /// # Errors
     /// Says why the record cannot be sent; [`fits`] would have said so before.
-    pub(super) fn write(&self, request: &Request, out: &mut Vec<u8>) -> Result<(), String> {
+    pub(super) fn write(
+        &self,
+        request: &Request,
+        trace: Option<&TraceContext>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), String> {
         let place = self.place(request.record.topic_partition())?;
         out.clear();
         out.extend_from_slice(&place.start);
         own_headers(&place, request, out);
-        record_headers(&request.record, out);
+        if let Some(trace) = trace {
+            line("traceparent", out, |out| out.extend_from_slice(trace.traceparent.as_bytes()));
+        }
+        record_headers(&request.record, trace, out);
         out.extend_from_slice(b"\r\n");
         // Whoever named the record has asked `fits`; here what is built is looked at, which costs next to nothing.
         let headers = request.record.headers().len();
@@ -141,10 +151,13 @@ fn own_headers(place: &Place, request: &Request, out: &mut Vec<u8>) {
 }
 
 /// The record's own headers, in order, each one once.
-fn record_headers(record: &Record, out: &mut Vec<u8>) {
+fn record_headers(record: &Record, trace: Option<&TraceContext>, out: &mut Vec<u8>) {
     let mut taken: Vec<Own<'_>> = Vec::new();
-    for (name, value) in record.headers() {
-        match taken_over(name, value) {
+    for (place, (name, value)) in record.headers().enumerate() {
+        if trace.is_some_and(|trace| trace.parent == Some(place)) {
+            continue; // the span's own stands there already
+        }
+        match taken_over(name, value).filter(|(own, _)| trace.is_none_or(|trace| own.goes_with(trace))) {
             // The first of a name is taken over; whatever repeats it could only contradict it.
             Some((own, value)) if !taken.contains(&own) => {
                 match own {
@@ -174,6 +187,18 @@ enum Own<'a> {
     Fixed(&'static str),
     /// An attribute of `CloudEvents`, in lower case.
     CloudEvent(Cow<'a, str>),
+}
+
+impl Own<'_> {
+    /// Whether it may stand beside a `traceparent` of ours: no second one, and no state of a trace that ours does not
+    /// belong to.
+    fn goes_with(&self, trace: &TraceContext) -> bool {
+        match self {
+            Self::Fixed("traceparent") => false,
+            Self::Fixed("tracestate") => trace.parent.is_some(),
+            Self::Fixed(_) | Self::CloudEvent(_) => true,
+        }
+    }
 }
 
 /// The name under which a record's header is taken over, if it is one of the few and its value allows it.

@@ -41,7 +41,7 @@ fn lines(record: Record, id: &str) -> Vec<(String, String)> {
 
 fn written(request: &Request) -> Result<Vec<u8>, String> {
     let mut head = b"what stood there before".to_vec();
-    contract().write(request, &mut head).map(|()| head)
+    contract().write(request, None, &mut head).map(|()| head)
 }
 
 /// The header lines of a head, which must be one head and nothing else.
@@ -107,6 +107,46 @@ fn each_header_of_a_record_travels_once_and_can_only_be_itself() {
     ];
     for (headers, expected) in table {
         assert_eq!(lines_of(headers), *expected);
+    }
+}
+
+#[test]
+fn a_span_of_ours_takes_the_place_of_the_header_that_it_goes_on_from_and_of_no_other() {
+    let headers: Headers = &[
+        (b"traceparent", Some(b"broken")),
+        (b"Traceparent", Some(b"good")),
+        (b"traceparent", Some(b"later")),
+        (b"tracestate", Some(b"a=1")),
+        (b"content-type", Some(b"a/b")),
+    ];
+    for (parent, expected) in [
+        (
+            Some(1),
+            &[
+                "traceparent: ours",
+                "kafka-header-traceparent: broken",
+                "kafka-header-traceparent: later",
+                "tracestate: a=1",
+                "content-type: a/b",
+            ][..],
+        ),
+        (
+            None,
+            &[
+                "traceparent: ours",
+                "kafka-header-traceparent: broken",
+                "kafka-header-traceparent: good",
+                "kafka-header-traceparent: later",
+                "kafka-header-tracestate: a=1",
+                "content-type: a/b",
+            ],
+        ),
+    ] {
+        let trace = TraceContext { traceparent: "ours".to_owned(), parent };
+        let mut head = Vec::new();
+        contract().write(&request(record(None, Some(b"v"), headers), "id"), Some(&trace), &mut head).unwrap();
+        let found = lines_in(&head).into_iter().skip(10).map(|(name, value)| format!("{name}: {value}"));
+        assert_eq!(found.collect::<Vec<_>>(), expected);
     }
 }
 
@@ -222,6 +262,10 @@ proptest! {
             return Ok(());
         };
         prop_assert!(head.len() <= MAX_HEAD_BYTES);
+        let trace = TraceContext { traceparent: "0".repeat(55), parent: None };
+        let mut traced = Vec::new();
+        contract().write(&request(record.clone(), &id), Some(&trace), &mut traced).unwrap();
+        prop_assert!(traced.len() <= MAX_HEAD_BYTES);
         let built = lines_in(&head);
         let value_of = |name: &str| built.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
         prop_assert_eq!(value_of("idempotency-key"), Some(&id[..]));

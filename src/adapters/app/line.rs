@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use super::connection::{Connection, Exchange, Message};
 use super::{Inner, far_away};
 use crate::domain::verdict::Answer;
-use crate::ports::{AppLine, Request};
+use crate::ports::{AppLine, Request, TraceContext};
 
 /// What the app would answer to a head it cannot take (431): the verdict is *refused*, so nothing loops.
 const HEAD_TOO_LARGE: u16 = 431;
@@ -51,9 +51,9 @@ impl HttpLine {
         opened.unwrap_or_else(|_| Err(format!("no connection within {bound:?}")))
     }
 
-    async fn attempt(&mut self, request: &Request) -> Answer {
+    async fn attempt(&mut self, request: &Request, trace: Option<&TraceContext>) -> Answer {
         let deadline = far_away(request.timeout);
-        if let Err(why) = self.app.contract.write(request, &mut self.head) {
+        if let Err(why) = self.app.contract.write(request, trace, &mut self.head) {
             tracing::error!(id = %request.id.0, why, "record cannot be sent to the app");
             return Answer::Status { code: HEAD_TOO_LARGE, overrule: None, retry_after: None };
         }
@@ -84,7 +84,11 @@ impl HttpLine {
 
 impl AppLine for HttpLine {
     async fn deliver(&mut self, request: &Request) -> Answer {
-        let answer = self.attempt(request).await;
+        let span = self.app.spans.as_ref().and_then(|spans| spans.begin(request));
+        let answer = self.attempt(request, span.as_ref().map(|span| span.context())).await;
+        if let Some(span) = span {
+            span.end(&answer);
+        }
         if self.head.capacity() > USUAL_HEAD {
             self.head = Vec::new(); // one large head does not stay in memory on each line
         }

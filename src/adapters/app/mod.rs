@@ -28,7 +28,7 @@ pub use target::{AppTarget, Transport};
 
 use crate::domain::identity::WireId;
 use crate::domain::record::Topic;
-use crate::ports::{App, Lookup};
+use crate::ports::{App, Lookup, Spans};
 use contract::Contract;
 use stream::Dialer;
 use target::Target;
@@ -68,6 +68,7 @@ struct Inner {
     timeout: Duration,
     idle_limit: Duration,
     clock: fn() -> SystemTime,
+    spans: Option<Arc<dyn Spans>>,
 }
 
 impl HttpApp {
@@ -76,6 +77,14 @@ impl HttpApp {
     /// # Errors
     /// A path that no URL may hold, a lookup without `{id}`, an `{id}` elsewhere, or certificates that cannot be read.
     pub fn new(config: &AppConfig) -> anyhow::Result<Self> {
+        Self::watched(config, None)
+    }
+
+    /// The same, with somebody who watches its requests.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn watched(config: &AppConfig, spans: Option<Arc<dyn Spans>>) -> anyhow::Result<Self> {
         let targets = [Some(&config.url), config.lookup.as_ref(), config.ready.as_ref()];
         let needs_tls = targets.iter().flatten().any(|to| matches!(to.transport, Transport::Tcp { tls: true, .. }));
         Ok(Self(Arc::new(Inner {
@@ -87,6 +96,7 @@ impl HttpApp {
             timeout: config.timeout,
             idle_limit: config.idle_limit,
             clock: config.clock,
+            spans,
         })))
     }
 }
