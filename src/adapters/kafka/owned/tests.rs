@@ -1,3 +1,5 @@
+//! Which partitions are ours, what holds each, and what of it is told.
+
 use super::*;
 use crate::domain::record::Offset;
 
