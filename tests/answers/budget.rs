@@ -148,6 +148,21 @@ fn with_a_budget_of_one_the_second_letter_waits() {
     assert_eq!(stage.end(&produced, &[&sidecar]).dead, 1);
 }
 
+/// Nothing else is there to be tried: those that were given up are, one after the other.
+#[test]
+fn where_all_that_is_open_was_given_up_each_is_tried_in_turn_until_one_is_accepted() {
+    const FEW: usize = 8;
+    let Some(stage) = Stage::new("all-given-up", 1) else { return };
+    let app = App::fails(&stage.scene, 400);
+    let produced = stage.scene.produce(&messages(&stage.scene.topic, 0, names("one", FEW)));
+    let sidecar = stage.sidecar(&[("ONCE_DEAD_LETTER_BUDGET", "1")]);
+    await_closed(&sidecar);
+    assert_eq!(app.most_at_once(&stage.scene, 2 * FEW), 1);
+    app.heal();
+    await_all(&stage, &produced, 1);
+    assert_eq!(stage.end(&produced, &[&sidecar]).dead, 1);
+}
+
 #[test]
 fn resume_restores_the_budget_so_that_as_many_letters_more_are_written() {
     let Some(stage) = Stage::new("restored", 3) else { return };
@@ -245,6 +260,8 @@ fn letters_that_nobody_has_paid_for_wait_say_so_and_go_with_the_next_successes()
     // One letter is the budget's, one was earned.
     let detail = await_told(&sidecar, "dead_letter_budget", Some(0));
     assert!(detail.contains("2 given up by the app"), "{detail}");
+    let written = |metrics: &Metrics| count(metrics, "dead_letters_total", &[]) == 2;
+    sidecar.await_metrics(PATIENCE, written).expect("two letters are acknowledged");
     assert_eq!((stage.count(), pauses(&status(&sidecar)).len()), (2, 1));
     produced.extend(scene.produce(&messages(&scene.topic, 0, names("later", POISON))));
     scene.await_applied(1 + POISON);

@@ -150,6 +150,7 @@ fn a_drain_while_the_budget_is_spent_gives_everything_back_and_nothing_is_sent_a
     assert_eq!(count(&metrics, "open_records", &[]), 0);
     support::scene::assert_books(&metrics);
     stop(&first);
+    assert!(!first.log().lines().iter().any(|line| line.contains("drain deadline passed")), "given back at once");
     assert_eq!(stage.count(), BUDGET);
     let second = stage.sidecar(&settings);
     await_closed(&second);

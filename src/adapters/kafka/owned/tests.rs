@@ -1,4 +1,4 @@
-//! What holds a partition, and what the client and the pipeline are told of it.
+//! Which partitions are ours, what holds each, and what of it is told.
 
 use super::*;
 use crate::domain::record::Offset;
