@@ -304,7 +304,7 @@ mod tests {
             (TRACES, "grpc://hunter2"),
             (TRACES, "http://bob:hunter2@c"),
             (TRACES, "http://c:0"),
-            (TRACES, "http://c/?token=hunter2|"),
+            (TRACES, "http://c/?token=hunter2<"),
             ("OTEL_TRACES_EXPORTER", "zipkin"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
             ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
