@@ -70,6 +70,7 @@ impl Set<'_> {
     }
 
     /// Reads the first of these that is set; a text that is refused is noted. `Some(None)`: none is set.
+    #[allow(clippy::option_option)] // outer: refused, and noted; inner: not set
     fn read<T>(
         &self,
         read: &mut Reader,
@@ -89,6 +90,7 @@ impl Set<'_> {
 }
 
 /// `None`: something is wrong, which is noted. `Some(None)`: no spans are wanted.
+#[allow(clippy::option_option)] // as its documentation says
 pub(super) fn section(read: &mut Reader, vars: &[(OsString, OsString)], files: Files<'_>) -> Option<Option<Collector>> {
     let text = |(name, value): &'_ (OsString, OsString)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned()));
     let standard =
@@ -304,7 +306,7 @@ mod tests {
             (TRACES, "grpc://hunter2"),
             (TRACES, "http://bob:hunter2@c"),
             (TRACES, "http://c:0"),
-            (TRACES, "http://c/?token=hunter2|"),
+            (TRACES, "http://c/?token=hunter2<"),
             ("OTEL_TRACES_EXPORTER", "zipkin"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
             ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),

@@ -105,7 +105,7 @@ fn read(stream: &TcpStream) -> (String, Vec<u8>) {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
 }
 
 fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {
@@ -224,7 +224,7 @@ fn each_attempt_is_a_span_and_those_that_were_not_accepted_say_why() {
     let url = collector.url();
     let sidecar = scene.sidecar(&[watched(&url)[0], watched(&url)[1], ("ONCE_RETRY_BACKOFF", "10ms")]);
     let seen = collector.wait_for(2);
-    let told: Vec<_> = seen.iter().map(|seen| seen.attributes()).collect();
+    let told: Vec<_> = seen.iter().map(Seen::attributes).collect();
     for (place, attempt, verdict, status, error) in
         [(0, "1", "failed", "500", Some("500")), (1, "2", "accepted", "200", None)]
     {
