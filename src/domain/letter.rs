@@ -5,6 +5,7 @@
 
 use super::claim::Digest;
 use super::identity::{MessageId, WireId};
+use super::reasons::DeadLetterReason;
 use super::record::{Offset, Record};
 
 /// Why it is a letter.
@@ -32,6 +33,9 @@ pub const REDRIVEN: &str = "once-redriven";
 /// On a marker: a hash of the source record, 32 hex digits, by which other copies of the letter are found.
 pub const REDRIVEN_RECORD: &str = "once-redriven-record";
 
+/// On a record that was sent back: what it says to the app, where an earlier request may have had its effect.
+const DELIVERY: (&str, &str) = ("once-delivery", "possible-repeat");
+
 /// The end of `once-detail` of a letter whose value the topic did not take.
 pub const VALUE_LEFT: &str = "value too large for the dead-letter topic, left at its source position";
 
@@ -54,8 +58,18 @@ pub struct Letter {
     pub at: String,
     /// Its value was too large for the topic, and stands only where the record came from.
     pub value_left: bool,
+    /// An earlier request for it may have had its effect: it was given up in doubt, or for failing and unknown answers, or
+    /// after more than one request.
+    pub in_doubt: bool,
     /// How many headers are the record's own.
     own: usize,
+}
+
+/// Whether a record was sent back, and an earlier request for it may have had its effect. Whoever else writes that header
+/// only warns the app without need.
+pub fn is_sent_back_in_doubt(record: &Record) -> bool {
+    let (name, value) = (DELIVERY.0.as_bytes(), Some(DELIVERY.1.as_bytes()));
+    record.headers().any(|header| header == (name, value))
 }
 
 impl Letter {
@@ -72,18 +86,27 @@ impl Letter {
             Some(id) => Some(WireId::parse(id)?),
             None => None,
         };
-        said.text(ATTEMPTS)?;
+        let attempts = said.text(ATTEMPTS)?.parse::<u32>().unwrap_or(u32::MAX);
         said.text(STATUS);
         let value_left = said.text(DETAIL)?.ends_with(VALUE_LEFT) && record.value().is_some_and(<[u8]>::is_empty);
         let reason = said.text(ERROR)?.to_owned();
+        let gave_up = [DeadLetterReason::InDoubt, DeadLetterReason::Exhausted].map(DeadLetterReason::as_str);
+        let in_doubt = attempts > 1 || gave_up.contains(&reason.as_str());
         let own = said.0.len();
         let readable = record.unreadable().is_none();
-        readable.then_some(Self { reason, id, namespace, topic, partition, offset, at, value_left, own })
+        readable.then_some(Self { reason, id, namespace, topic, partition, offset, at, value_left, in_doubt, own })
     }
 
     /// The headers that the record had before it became a letter.
     pub fn headers<'a>(&self, record: &'a Record) -> impl ExactSizeIterator<Item = (&'a [u8], Option<&'a [u8]>)> {
         record.headers().take(self.own)
+    }
+
+    /// The headers of the record as it is sent back.
+    pub fn sent_back<'a>(&self, record: &'a Record) -> Vec<(&'a [u8], Option<&'a [u8]>)> {
+        let doubt: (&[u8], _) = (DELIVERY.0.as_bytes(), Some(DELIVERY.1.as_bytes()));
+        let says = self.in_doubt && !is_sent_back_in_doubt(record);
+        self.headers(record).chain(says.then_some(doubt)).collect()
     }
 
     /// What the hash of the source record is taken of: a lost acknowledgement may leave two letters of one record.

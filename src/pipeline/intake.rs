@@ -6,6 +6,7 @@ use super::{Pipeline, Stopped};
 use crate::domain::claim::Digest;
 use crate::domain::horizon::LogNews;
 use crate::domain::lanes::{Place, lane_key};
+use crate::domain::letter::is_sent_back_in_doubt;
 use crate::domain::life::Life;
 use crate::domain::past_codec::Owner;
 use crate::domain::record::TopicPartition;
@@ -121,7 +122,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         let lane = lane_key(self.limits.ordering, home.topic_index, record.position().partition, record.key());
         let forgotten = home.doubt.covers(offset);
         let position_made = identity.as_ref().is_ok_and(|known| known.position_made);
-        let in_doubt = forgotten || self.may_be_stale(position_made);
+        let in_doubt = forgotten || self.may_be_stale(position_made) || is_sent_back_in_doubt(&record);
         let (id, digest, unfit, detail) = match identity {
             Ok(known) => (Some((known.hash, known.wire)), known.digest, None, String::new()),
             Err(unfit) => (None, Digest([0; 16]), Some(unfit.reason), unfit.detail),

@@ -124,6 +124,33 @@ fn a_letter_that_is_refused_again_becomes_another_letter_that_can_go_back_too() 
 }
 
 #[test]
+fn what_may_have_had_its_effect_before_it_was_given_up_goes_back_as_a_possible_repeat() {
+    let Some(letters) = Letters::new("redrive-doubt") else { return };
+    let of = |reason, id, offset| Letter { reason, ..Letter::new(id, id, offset) };
+    let nameless = Letter { id: None, ..of(DeadLetterReason::Exhausted, "n", 3) };
+    let all = [
+        of(DeadLetterReason::Refused, "r", 0),
+        of(DeadLetterReason::InDoubt, "d", 1),
+        of(DeadLetterReason::Exhausted, "e", 2),
+        nameless,
+    ];
+    letters.write(&all);
+    assert_counts(&letters.redrive(&[]), &[("sent", 4)]);
+    let sidecar = letters.sidecar(&[]);
+    letters.refuse(false);
+    letters.scene.await_applied(4);
+    letters.await_settled();
+    let requests = letters.scene.ledger.records().requests;
+    let mut doubt: Vec<_> = requests.iter().map(|request| (request.body.clone(), request.in_doubt())).collect();
+    doubt.sort();
+    assert_eq!(
+        doubt,
+        [("d", true), ("e", true), ("n", true), ("r", false)].map(|(id, doubt)| (id.as_bytes().to_vec(), doubt))
+    );
+    stop(&sidecar);
+}
+
+#[test]
 fn each_filter_sends_exactly_what_is_asked_for() {
     let Some(letters) = Letters::new("redrive-filters") else { return };
     let other = format!("{}-other", letters.scene.topic);

@@ -245,8 +245,8 @@ impl Post<'_> {
                 continue;
             }
             if matches!(plan, Plan::Send(_)) {
-                let headers =
-                    letter.headers(record).map(|(name, value)| (std::str::from_utf8(name).unwrap_or(""), value));
+                let headers = letter.sent_back(record).into_iter();
+                let headers = headers.map(|(name, value)| (std::str::from_utf8(name).unwrap_or(""), value));
                 producer.send(&Outgoing {
                     topic: &letter.topic,
                     partition: self.targets.partition(&letter.topic, letter.partition),
