@@ -122,12 +122,14 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         let lane = lane_key(self.limits.ordering, home.topic_index, record.position().partition, record.key());
         let forgotten = home.doubt.covers(offset);
         let position_made = identity.as_ref().is_ok_and(|known| known.position_made);
-        let in_doubt = forgotten || self.may_be_stale(position_made) || is_sent_back_in_doubt(&record);
+        let sent_back = is_sent_back_in_doubt(&record);
+        let in_doubt = forgotten || self.may_be_stale(position_made) || sent_back;
         let (id, digest, unfit, detail) = match identity {
             Ok(known) => (Some((known.hash, known.wire)), known.digest, None, String::new()),
             Err(unfit) => (None, Digest([0; 16]), Some(unfit.reason), unfit.detail),
         };
-        let life = Life::new(record.position(), digest, in_doubt);
+        let mut life = Life::new(record.position(), digest, in_doubt);
+        life.sent_back = sent_back;
         let token = self.table.insert(Entry {
             record,
             id,

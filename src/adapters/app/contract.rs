@@ -85,7 +85,7 @@ impl Contract {
     }
 
     /// Writes the head of a request, with the empty line behind it, over whatever stood in `out`. `trace`: what the app
-    /// is told of its place in a trace, instead of what the record says.
+    /// is told of its place in a trace, instead of what the record says; left out where the head would be too long.
     ///
     /// # Errors
     /// Says why the record cannot be sent; [`fits`] would have said so before.
@@ -104,6 +104,9 @@ impl Contract {
         }
         record_headers(&request.record, trace, out);
         out.extend_from_slice(b"\r\n");
+        if trace.is_some() && out.len() > MAX_HEAD_BYTES {
+            return self.write(request, None, out); // there is room for the record, and none for our place in a trace
+        }
         // Whoever named the record has asked `fits`; here what is built is looked at, which costs next to nothing.
         let headers = request.record.headers().len();
         if headers > MAX_RECORD_HEADERS || out.len() > MAX_HEAD_BYTES || !is_plain_value(request.id.0.as_bytes()) {

@@ -111,6 +111,24 @@ fn each_header_of_a_record_travels_once_and_can_only_be_itself() {
 }
 
 #[test]
+fn a_head_without_room_for_a_trace_goes_without() {
+    let with = |size: usize| request(record(None, None, &[(b"h", Some(&vec![b'x'; size]))]), "id");
+    let largest = (0..MAX_HEAD_BYTES).rev().find(|size| written(&with(*size)).is_ok()).expect("a small one fits");
+    let trace = TraceContext { traceparent: "0".repeat(55), parent: None };
+    let traced = |size| {
+        let mut head = Vec::new();
+        contract().write(&with(size), Some(&trace), &mut head).map(|()| head)
+    };
+    assert_eq!(
+        traced(largest - 2_000).map(|head| head.len()),
+        written(&with(largest - 2_000)).map(|head| head.len() + 70)
+    );
+    let too_near = (0..=largest).rev().find(|size| traced(*size) != written(&with(*size)));
+    assert!(too_near.is_some_and(|size| traced(size).expect("it fits").len() <= MAX_HEAD_BYTES), "{too_near:?}");
+    assert!(traced(largest).expect("it fits").len() <= MAX_HEAD_BYTES);
+}
+
+#[test]
 fn a_span_of_ours_takes_the_place_of_the_header_that_it_goes_on_from_and_of_no_other() {
     let headers: Headers = &[
         (b"traceparent", Some(b"broken")),

@@ -82,6 +82,9 @@ pub struct Life {
     pub leaving: bool,
     /// It has waited for another record with the same ID.
     pub waited: bool,
+    /// Somebody has sent it back from the dead-letter topic, in doubt as it is: to be repeated, not to be given up again
+    /// for the same doubt.
+    pub sent_back: bool,
     position: Position,
     digest: Digest,
     carried: Carried,
@@ -362,7 +365,16 @@ impl Life {
     /// A record that has just been taken in. `in_doubt`: the store may have forgotten that it was handled.
     pub fn new(position: Position, digest: Digest, in_doubt: bool) -> Self {
         let carried = Carried { in_doubt, ..Carried::default() };
-        Self { state: State::Waiting, leaving: false, waited: false, position, digest, carried, waits: 0 }
+        Self {
+            state: State::Waiting,
+            leaving: false,
+            waited: false,
+            sent_back: false,
+            position,
+            digest,
+            carried,
+            waits: 0,
+        }
     }
 
     /// The store may have forgotten that it was handled: neither a claim that is won as new nor one that was just won

@@ -511,3 +511,19 @@ fn while_it_leaves_a_record_beyond_the_budget_is_given_back() {
     let walk = walk.answered(Verdict::Refused);
     assert!(matches!(walk.effect(), Effect::Replace { value: ClaimValue::Released { .. }, .. }));
 }
+
+#[test]
+fn what_a_person_has_sent_back_in_doubt_is_repeated_once_also_where_doubt_goes_to_a_person() {
+    let rules = Rules { in_doubt: InDoubt::DeadLetter, ..rules() };
+    let walk = |sent_back| {
+        let mut walk = Walk::with(rules);
+        walk.life = Life { sent_back, ..Life::new(HERE, PAYLOAD, true) };
+        walk.on(Event::Start).on(Event::Was(Stored::Nothing)).on(Event::Slot)
+    };
+    let given = |walk: &Walk| matches!(walk.effect(), Effect::DeadLetter { reason: DeadLetterReason::InDoubt, .. });
+    assert!(given(&walk(false)));
+    let sent = walk(true);
+    assert_eq!(sent.sent(), Some((Delivery::PossibleRepeat, 1)));
+    let again = sent.answered(Verdict::Unknown).on(Event::Timer).on(Event::Replaced).on(Event::Slot);
+    assert!(given(&again), "that is another doubt: {:?}", again.effects);
+}
