@@ -150,14 +150,7 @@ pub enum Intake {
         to: NextOffset,
     },
     /// What became of a [`LogCommand::Look`].
-    Looked {
-        /// The newest assignment that its order knew.
-        seen: Assignment,
-        /// The partition.
-        partition: TopicPartition,
-        /// Whether its log is the one that the landmark stood in.
-        standing: Standing,
-    },
+    Looked(Looked),
     /// Partitions whose bound holds them back (`true`) or no longer does.
     Bound(Vec<TopicPartition>, bool),
     /// Whether any broker answers.
@@ -185,6 +178,21 @@ pub struct LogEnd {
     /// Whether the client has something left to read there, and a broker to read it from. Offsets without a record
     /// (transaction markers, compaction) are nothing to read.
     pub unread: bool,
+    /// The client has just heard it: it has a broker to read from, and nothing keeps it from asking.
+    pub fresh: bool,
+}
+
+/// What became of a look for a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Looked {
+    /// The newest assignment that its order knew.
+    pub seen: Assignment,
+    /// The partition.
+    pub partition: TopicPartition,
+    /// Whether its log is the one that the landmark stood in.
+    pub standing: Standing,
+    /// Where the log began and ended then.
+    pub log: (NextOffset, NextOffset),
 }
 
 /// Whether a log is the one that a record stood in.

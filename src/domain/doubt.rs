@@ -41,6 +41,11 @@ impl Doubt {
         self.grows = true;
     }
 
+    /// It turned out to be another log, which ends here.
+    pub fn another_ends_at(&mut self, end: NextOffset) {
+        self.end = end;
+    }
+
     /// The log ends here now.
     pub fn ends_at(&mut self, end: NextOffset) {
         self.end = self.end.max(end);

@@ -5,15 +5,20 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::homes::{Home, Phase};
 use super::{Pipeline, Report};
 use crate::domain::past::{Fit, Landmark, Past, fit};
 use crate::domain::past_codec::{Owner, decode, encode};
 use crate::domain::record::{NextOffset, Position, TopicPartition};
+use crate::domain::time::Moment;
 use crate::ports::{
-    App, Assignment, Claims, Commit, DeadLetters, Keeping, LogCommand, Standing, StoreError, StoredPast,
+    App, Assignment, Claims, Commit, DeadLetters, Keeping, LogCommand, Looked, Standing, StoreError, StoredPast,
 };
+
+/// So long the log is asked for the last settled record, where the group's offset says where to go on without it.
+const LOOK: Duration = Duration::from_secs(30);
 
 /// How far reading a past has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +52,8 @@ pub(super) struct Chronicle {
     keeping: bool,
     /// How often it was sent there.
     turn: u64,
+    /// Since when the log is asked for the last settled record.
+    looking_since: Moment,
     /// Records between low water and the last one taken in.
     standing: VecDeque<Landmark>,
 }
@@ -54,7 +61,16 @@ pub(super) struct Chronicle {
 impl Chronicle {
     pub(super) fn new(start: NextOffset, owner: Owner) -> Self {
         let past = Past::none(start);
-        Self { past, owner, stage: Stage::Unread, changed: false, keeping: false, turn: 0, standing: VecDeque::new() }
+        Self {
+            past,
+            owner,
+            stage: Stage::Unread,
+            changed: false,
+            keeping: false,
+            turn: 0,
+            looking_since: Moment(0),
+            standing: VecDeque::new(),
+        }
     }
 
     /// Whether records may be taken in.
@@ -195,10 +211,11 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     /// Asks whether the log is still the one that the last settled record stood in, if that can be: a group's offsets may
     /// be gone while its log is there, and may be there while another log has come under the same name.
     fn judge(&mut self, index: u32) {
+        let now = self.now.moment;
         let Some(home) = self.homes.get_mut(index) else { return };
         match home.chronicle.past.settled {
             Some(landmark) if !home.another && home.log_start <= NextOffset(landmark.offset.0) => {
-                home.chronicle.stage = Stage::Looking(landmark);
+                (home.chronicle.stage, home.chronicle.looking_since) = (Stage::Looking(landmark), now);
                 let partition = home.partition.clone();
                 self.tell_log(LogCommand::Look(partition, landmark));
             }
@@ -207,12 +224,33 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     }
 
     /// The log has said whether the last settled record still stands in it.
-    pub(super) fn looked(&mut self, seen: Assignment, partition: &TopicPartition, standing: Standing) {
+    pub(super) fn looked(&mut self, look: &Looked) {
+        let Looked { seen, partition, standing, log } = look;
+        let (seen, standing) = (*seen, *standing);
         let Some(index) = self.homes.index(partition) else { return };
         let Some(home) = self.homes.get_mut(index).filter(|home| home.assignment <= seen) else { return };
         let Stage::Looking(_) = home.chronicle.stage else { return };
         home.chronicle.stage = Stage::Known;
+        if standing == Standing::Other {
+            // The log that was asked for its edges at the assignment may have been the one before this one.
+            home.log_start = log.0;
+            home.doubt.another_ends_at(log.1);
+        }
         self.begin_knowing(index, Some(standing));
+    }
+
+    /// Called at every tick: where the group has an offset, a record that cannot be read is not waited for for ever.
+    pub(super) fn give_up_looks(&mut self) {
+        let now = self.now.moment;
+        for index in self.homes.indices() {
+            let Some(home) = self.homes.get_mut(index) else { continue };
+            let chronicle = &mut home.chronicle;
+            let waits = matches!(chronicle.stage, Stage::Looking(_)) && home.committed_at_start.is_some();
+            if waits && now.since(chronicle.looking_since) >= LOOK {
+                chronicle.stage = Stage::Known;
+                self.begin_knowing(index, None);
+            }
+        }
     }
 
     /// Compares what is known with what the log holds: where to start, and what is gone. `standing`: of the last settled

@@ -53,7 +53,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             let Some(home) = self.homes.get_mut(index) else { continue };
             if home.start_due {
                 if now >= home.start_after && !committing {
-                    home.phase = Phase::Starting { committing: true };
+                    (home.phase, home.start_sent) = (Phase::Starting { committing: true }, true);
                     let (partition, next) = (home.partition.clone(), home.low_water.position());
                     commits.push(Commit { partition, next, metadata: home.metadata(&history) });
                 }
@@ -94,7 +94,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             let Some(home) = self.homes.named(partition).filter(|home| home.assignment <= seen) else { continue };
             if let Phase::Starting { committing: true } = home.phase {
                 if *next == home.low_water.position() {
-                    home.phase = Phase::Starting { committing: false };
+                    (home.phase, home.start_sent) = (Phase::Starting { committing: false }, false);
                     home.start_due = result != CommitResult::Ok;
                     if !home.start_due {
                         started.push(partition.clone());
@@ -113,6 +113,9 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             } else if let Phase::Committing { .. } = home.phase {
                 home.refused = true; // now, and again: what was settled comes back as redelivery
             }
+        }
+        if !started.is_empty() {
+            self.commit_at = self.now.moment; // what was found at the start is kept at once, with what stands there now
         }
         for index in started.iter().filter_map(|partition| self.homes.index(partition)).collect::<Vec<_>>() {
             self.start_committed(index);

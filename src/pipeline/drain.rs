@@ -174,6 +174,9 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
 
     /// What is still open outlives the partition: it was given back, though its request or its mark goes on.
     fn part_with(&mut self, index: u32) {
+        if self.homes.get(index).is_some_and(|home| home.start_sent) {
+            self.start_committed(index); // perhaps: what was lost before it is told twice rather than never
+        }
         let Some(home) = self.homes.remove(index) else { return };
         let open = self.table.tokens(|entry| entry.home == Some(index));
         for token in &open {

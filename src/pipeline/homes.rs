@@ -67,6 +67,8 @@ pub(super) struct Home {
     pub(super) group_start: Option<GroupStart>,
     /// Whether the start itself must be committed before anything is forwarded.
     pub(super) start_due: bool,
+    /// A commit of the start is on its way.
+    pub(super) start_sent: bool,
     /// The start is not committed again before this.
     pub(super) start_after: Moment,
     pub(super) committing: Option<NextOffset>,
@@ -124,7 +126,12 @@ impl Home {
     /// Whether its past is to be kept. Not before the start that follows a loss is committed, nor before an operator has
     /// looked: whoever comes next must find the loss as this process has found it.
     pub(super) fn keeps(&self) -> bool {
-        self.chronicle.is_due() && !self.holds_commits && !self.start_due
+        self.chronicle.is_due() && self.may_keep()
+    }
+
+    /// Whether what is observed now may be kept soon; where it may not, nothing new is told, or it would be told again.
+    pub(super) fn may_keep(&self) -> bool {
+        self.chronicle.is_read() && !self.holds_commits && !self.start_due
     }
 
     /// It is read from here on; `commits`: which must be committed before anything is forwarded.
@@ -171,6 +178,7 @@ impl Homes {
             start_due: assigned.committed.as_ref().is_none_or(|(next, _)| *next != assigned.start),
             committed_at_start: assigned.committed,
             group_start: assigned.group_start,
+            start_sent: false,
             start_after: Moment(0),
             committing: None,
             refused: false,

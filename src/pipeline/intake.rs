@@ -7,7 +7,7 @@ use crate::domain::claim::Digest;
 use crate::domain::horizon::LogNews;
 use crate::domain::lanes::{Place, lane_key};
 use crate::domain::letter::is_sent_back_in_doubt;
-use crate::domain::life::Life;
+use crate::domain::life::{InDoubt, Life};
 use crate::domain::past_codec::Owner;
 use crate::domain::record::TopicPartition;
 use crate::ports::{App, Assigned, Claims, DeadLetters, Intake, LogEnd, Taken};
@@ -26,7 +26,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
                 }
             }
             Intake::Jumped { partition, from, to } => self.jumped(&partition, from, to),
-            Intake::Looked { seen, partition, standing } => self.looked(seen, &partition, standing),
+            Intake::Looked(look) => self.looked(&look),
             Intake::Bound(partitions, bound) => partitions.iter().for_each(|partition| self.bound(partition, bound)),
             Intake::BrokerUp(up) => {
                 self.broker_up = up;
@@ -129,7 +129,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             Err(unfit) => (None, Digest([0; 16]), Some(unfit.reason), unfit.detail),
         };
         let mut life = Life::new(record.position(), digest, in_doubt);
-        life.sent_back = sent_back;
+        life.sent_back = sent_back && (position_made || self.rules.in_doubt == InDoubt::DeadLetter);
         let token = self.table.insert(Entry {
             record,
             id,
@@ -165,11 +165,15 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     }
 
     fn log_ends_at(&mut self, log: &LogEnd) {
-        let LogEnd { partition, end, unread } = log;
-        let Some(home) = self.homes.named(partition) else { return };
+        let LogEnd { partition, end, unread, fresh } = log;
+        // Before a partition begins, news may still be of what was there before it came.
+        let Some(home) = self.homes.named(partition).filter(|home| !matches!(home.phase, Phase::Starting { .. }))
+        else {
+            return;
+        };
         home.doubt.ends_at(*end);
         home.unread = *unread && *end > home.low_water.taken_to();
-        let reading = home.phase == Phase::Running && !home.paused && !home.bound;
+        let reading = *fresh && home.phase == Phase::Running && !home.paused && !home.bound;
         let (observed_to, all_fetched) = (home.chronicle.past.observed_to, !unread && home.open == 0);
         home.horizon.hear(LogNews { end: *end, observed_to, reading, all_fetched }, self.now.moment);
         let lag = home.doubt.end().0.saturating_sub(home.low_water.position().0);

@@ -96,7 +96,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         }
         let (now, grace) = (self.now.moment, self.limits.gap_grace);
         for index in self.homes.indices() {
-            let Some(home) = self.homes.get_mut(index).filter(|home| home.chronicle.is_read()) else { continue };
+            let Some(home) = self.homes.get_mut(index).filter(|home| home.may_keep()) else { continue };
             let read = home.horizon.read_as_of(home.chronicle.past.observed_to);
             let producers = &mut home.chronicle.past.producers;
             let mut lost = read.map(|read| producers.expire(read, grace)).unwrap_or_default();

@@ -335,6 +335,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             self.watch();
             self.keep_claims();
             self.expire_gaps();
+            self.give_up_looks();
             self.unpark();
             self.tell_parked();
             self.tell_retrying();

@@ -10,7 +10,7 @@ use crate::support::{Answer, Record};
 use crate::told::{Stage, count, messages, names};
 
 /// What is said about a letter, in this order, behind its own headers.
-const SAID: [&str; 9] = [
+const SAID: [&str; 10] = [
     "once-error",
     "once-detail",
     "once-status",

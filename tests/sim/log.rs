@@ -7,7 +7,7 @@ use std::time::Duration;
 use kafka_once::domain::reasons::CommitResult;
 use kafka_once::domain::record::{NextOffset, Record, TopicPartition};
 use kafka_once::ports::{
-    Assigned, Assignment, Commit, HeldBytes, Intake, LogCommand, LogEnd, LogOrder, Standing, Window,
+    Assigned, Assignment, Commit, HeldBytes, Intake, LogCommand, LogEnd, LogOrder, Looked, Standing, Window,
 };
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -191,7 +191,8 @@ impl SimLog {
                 let stands = log.any(|planted| planted.offset == landmark.offset.0);
                 drop(truth);
                 let standing = if stands { Standing::Same } else { Standing::Other };
-                self.push(Intake::Looked { seen, partition, standing });
+                let log = (NextOffset(0), self.end(&partition));
+                self.push(Intake::Looked(Looked { seen, partition, standing, log }));
             }
             LogCommand::Pause(partitions) => self.each(seen, &partitions, |owned| owned.told = true),
             LogCommand::Resume(partitions) => self.each(seen, &partitions, |owned| owned.told = false),
@@ -317,7 +318,7 @@ impl SimLog {
             return;
         }
         self.ends_at = Instant::now() + ENDS;
-        let end = |at: &TopicPartition| LogEnd { partition: at.clone(), end: self.end(at), unread: true };
+        let end = |at: &TopicPartition| LogEnd { partition: at.clone(), end: self.end(at), unread: true, fresh: true };
         let ends = self.owned.keys().map(end).collect();
         self.push(Intake::Ends(ends));
     }

@@ -37,13 +37,15 @@ pub struct KafkaConfig {
     pub revoke_deadline: Duration,
 }
 
+/// Also the most that a batch may inflate to by zstd: above 100 MB, unless set, the client would ask for it for ever.
+const LARGEST_ANSWER: (&str, &str) = ("receive.message.max.bytes", "1000000000");
+
 /// Used unless the operator says otherwise.
 const CONSUMER_DEFAULTS: [(&str, &str); 6] = [
     ("statistics.interval.ms", "1000"),
     // 64 MiB by default, outside of our own bound on held bytes.
     ("queued.max.messages.kbytes", "16384"),
-    // Also the most that a batch may inflate to by zstd: above 100 MB, unless set, the client would ask for it for ever.
-    ("receive.message.max.bytes", "1000000000"),
+    LARGEST_ANSWER,
     // A full queue otherwise stops fetching for a whole second: at full speed it is empty after a fifth of one.
     ("fetch.queue.backoff.ms", "10"),
     ("reconnect.backoff.ms", "100"),
@@ -91,7 +93,7 @@ impl KafkaConfig {
 
     /// A consumer without group that sees records of open transactions too: for the true end of a log.
     pub(super) fn watermark_reader(&self) -> ClientConfig {
-        let mut config = client(&self.brokers, &ungrouped(&self.properties), &[]);
+        let mut config = client(&self.brokers, &ungrouped(&self.properties), &[LARGEST_ANSWER]);
         config.set("isolation.level", "read_uncommitted");
         config
     }

@@ -205,8 +205,8 @@ impl<P: Fn() + Send> Polling<P> {
                 self.handover.push(Intake::Committed { seen, offsets, result });
             }
         }
-        while let Some((Look { seen, at: partition, .. }, standing)) = self.looks.answer() {
-            self.handover.push(Intake::Looked { seen, partition, standing });
+        while let Some(looked) = self.looks.answer() {
+            self.handover.push(Intake::Looked(looked));
         }
         for event in self.consumer.context().take_events() {
             match event {
@@ -223,6 +223,9 @@ impl<P: Fn() + Send> Polling<P> {
         }
         let mut ends = statistics.ends;
         ends.retain(|log| self.partitions.contains(&log.partition));
+        // While the client waits for our answer to the group it reads nothing, and what it knows grows old.
+        let keeps_still = self.group.is_owed();
+        ends.iter_mut().for_each(|log| log.fresh &= !keeps_still);
         // A pipeline that takes nothing needs no news of this kind, and they must not pile up.
         if !ends.is_empty() && !self.stalled {
             self.handover.push(Intake::Ends(ends));

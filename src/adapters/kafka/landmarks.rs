@@ -13,7 +13,7 @@ use super::owned::Register;
 use super::rebalance::positions;
 use crate::domain::past::Landmark;
 use crate::domain::record::{NextOffset, TopicPartition};
-use crate::ports::{Assignment, Standing};
+use crate::ports::{Assignment, Looked, Standing};
 
 /// Bound of one answer of the brokers.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -36,7 +36,7 @@ pub(super) struct Look {
 #[derive(Debug)]
 pub(super) struct Looks {
     orders: Sender<Look>,
-    answers: Receiver<(Look, Standing)>,
+    answers: Receiver<Looked>,
 }
 
 impl Looks {
@@ -54,7 +54,7 @@ impl Looks {
     }
 
     /// The next answer, if there is one.
-    pub(super) fn answer(&self) -> Option<(Look, Standing)> {
+    pub(super) fn answer(&self) -> Option<Looked> {
         self.answers.try_recv().ok()
     }
 }
@@ -63,7 +63,7 @@ struct Looker {
     config: Arc<KafkaConfig>,
     register: Register,
     asked: Receiver<Look>,
-    sender: Sender<(Look, Standing)>,
+    sender: Sender<Looked>,
 }
 
 impl Looker {
@@ -75,8 +75,7 @@ impl Looker {
                 if !self.hear_more(&mut open, Duration::ZERO) {
                     return;
                 }
-                open.retain(|look| self.register.holds(&look.at, look.seen));
-                open.retain(|look| !self.look(look, &mut client));
+                open.retain(|look| self.register.holds(&look.at, look.seen) && !self.look(look, &mut client));
                 if !open.is_empty() && !self.hear_more(&mut open, AGAIN) {
                     return;
                 }
@@ -110,8 +109,9 @@ impl Looker {
             standing_of(client, &look.at, look.landmark)
         };
         match ask() {
-            Ok(standing) => {
-                let _ = self.sender.send((look.clone(), standing)); // nobody asks any more
+            Ok((standing, log)) => {
+                let looked = Looked { seen: look.seen, partition: look.at.clone(), standing, log };
+                let _ = self.sender.send(looked); // nobody asks any more
                 true
             }
             Err(error) => {
@@ -133,11 +133,26 @@ fn reader(config: &KafkaConfig) -> KafkaResult<BaseConsumer> {
 
 /// Whether the record stands where it stood.
 pub(super) fn standing(config: &KafkaConfig, at: &TopicPartition, landmark: Landmark) -> KafkaResult<Standing> {
-    standing_of(&reader(config)?, at, landmark)
+    standing_of(&reader(config)?, at, landmark).map(|(standing, _)| standing)
 }
 
-fn standing_of(reader: &BaseConsumer, at: &TopicPartition, landmark: Landmark) -> KafkaResult<Standing> {
+/// Whether it stands there, and where the log begins and ends.
+fn standing_of(
+    reader: &BaseConsumer,
+    at: &TopicPartition,
+    landmark: Landmark,
+) -> KafkaResult<(Standing, (NextOffset, NextOffset))> {
     let (low, high) = reader.fetch_watermarks(&at.topic, at.partition, ANSWER)?;
+    let standing = standing_between(reader, at, landmark, (low, high))?;
+    Ok((standing, (NextOffset(low), NextOffset(high))))
+}
+
+fn standing_between(
+    reader: &BaseConsumer,
+    at: &TopicPartition,
+    landmark: Landmark,
+    (low, high): (i64, i64),
+) -> KafkaResult<Standing> {
     let offset = landmark.offset.0;
     if offset >= high {
         return Ok(Standing::Other);

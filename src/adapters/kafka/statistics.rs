@@ -61,8 +61,9 @@ pub(super) fn read(json: &[u8]) -> Result<Statistics, serde_json::Error> {
             let end = if partition.ls_offset >= 0 { partition.ls_offset } else { partition.hi_offset };
             if partition.partition >= 0 && end >= 0 {
                 let at = TopicPartition { topic: name.clone(), partition: partition.partition };
-                let unread = up.contains(&partition.leader) && partition.next_offset < end;
-                ends.push(LogEnd { partition: at, end: NextOffset(end), unread });
+                let fresh = up.contains(&partition.leader);
+                let unread = fresh && partition.next_offset < end;
+                ends.push(LogEnd { partition: at, end: NextOffset(end), unread, fresh });
             }
         }
     }
@@ -84,11 +85,11 @@ mod tests {
             "-1":{"partition":-1,"ls_offset":3,"hi_offset":3}}}}}"#;
         let mut statistics = read(json).expect("valid statistics");
         statistics.ends.sort();
-        let end = |partition, offset, unread| {
+        let end = |partition, offset, unread, fresh| {
             let partition = TopicPartition { topic: "t".into(), partition };
-            LogEnd { partition, end: NextOffset(offset), unread }
+            LogEnd { partition, end: NextOffset(offset), unread, fresh }
         };
-        let ends = vec![end(0, 7, true), end(1, 5, false), end(3, 7, false), end(4, 7, true)];
+        let ends = vec![end(0, 7, true, true), end(1, 5, false, false), end(3, 7, false, true), end(4, 7, true, true)];
         assert_eq!(statistics, Statistics { any_broker_up: true, ends });
     }
 

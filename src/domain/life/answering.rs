@@ -46,7 +46,7 @@ fn slot(life: Life, hold: Hold, scene: &Scene) -> (Life, Effects) {
     if hold.in_doubt {
         match scene.rules.in_doubt {
             InDoubt::Repeat => {}
-            InDoubt::DeadLetter if life.sent_back && hold.last_attempt() == 0 => {}
+            _ if life.sent_back && hold.last_attempt() == 0 => {}
             InDoubt::DeadLetter => return dead_letter(life, DeadLetterReason::InDoubt, Some(hold), scene),
             InDoubt::Lookup if scene.now.wall < hold.surely_over() => {
                 // Looked at again in between: another host's clock may be far ahead of ours.

@@ -82,8 +82,8 @@ pub struct Life {
     pub leaving: bool,
     /// It has waited for another record with the same ID.
     pub waited: bool,
-    /// Somebody has sent it back from the dead-letter topic, in doubt as it is: to be repeated, not to be given up again
-    /// for the same doubt.
+    /// Somebody has sent it back from the dead-letter topic, in doubt as it is: to be repeated, neither given up again for
+    /// the same doubt nor, where it has another ID now, looked up by that.
     pub sent_back: bool,
     position: Position,
     digest: Digest,
