@@ -187,12 +187,16 @@ impl Asker {
             match self.consumer.fetch_watermarks(&at.topic, at.partition, wait) {
                 Ok((low, high)) => known.push((at.clone(), (NextOffset(low), NextOffset(high)))),
                 Err(error) if is_unknown(&error) => unknown.push(at.clone()),
-                Err(error) if Instant::now() >= self.patience_ends => {
+                Err(error) => {
+                    // Its leader may have moved, and a question that was not answered does not make the client look.
+                    let _ = self.ask_anew(std::slice::from_ref(at));
+                    if Instant::now() < self.patience_ends {
+                        return Err(error);
+                    }
                     tracing::warn!(target: "kafka", %error, %at, "a partition's log cannot be asked");
                     unknown.push(at.clone());
                     (silent, wait) = (Some(error), SHORT_ANSWER);
                 }
-                Err(error) => return Err(error),
             }
         }
         match silent {
