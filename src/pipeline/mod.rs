@@ -25,6 +25,7 @@ mod limits;
 mod losses;
 mod marks;
 mod operations;
+mod pasts;
 mod pauses;
 mod report;
 mod status;
