@@ -225,7 +225,9 @@ impl<P: Fn() + Send> Polling<P> {
         ends.retain(|log| self.partitions.contains(&log.partition));
         // While the client waits for our answer to the group it reads nothing, and what it knows grows old.
         let keeps_still = self.group.is_owed();
-        ends.iter_mut().for_each(|log| log.fresh &= !keeps_still);
+        for log in &mut ends {
+            log.fresh &= !keeps_still;
+        }
         // A pipeline that takes nothing needs no news of this kind, and they must not pile up.
         if !ends.is_empty() && !self.stalled {
             self.handover.push(Intake::Ends(ends));
