@@ -5,6 +5,7 @@ mod check;
 mod columns;
 mod demo;
 mod inspect;
+mod progress;
 mod redrive;
 mod run;
 mod times;

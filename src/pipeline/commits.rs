@@ -39,8 +39,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         let (mut begin, mut commits) = (Vec::new(), Vec::new());
         for index in self.homes.indices() {
             let Some(home) = self.homes.get_mut(index) else { continue };
-            let Phase::Starting { committing } = home.phase else { continue };
-            if !home.chronicle.is_read() || home.holds_commits {
+            if home.phase != Phase::Starting || !home.chronicle.is_read() || home.holds_commits {
                 continue; // where it starts is not known yet, or an operator must look at what was lost first
             }
             let before = home.committed_at_start.take().and_then(|(_, metadata)| History::from_metadata(&metadata));
@@ -52,8 +51,8 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             }
             let Some(home) = self.homes.get_mut(index) else { continue };
             if home.start_due {
-                if now >= home.start_after && !committing {
-                    (home.phase, home.start_sent) = (Phase::Starting { committing: true }, true);
+                if now >= home.start_after && !home.start_sent {
+                    home.start_sent = true;
                     let (partition, next) = (home.partition.clone(), home.low_water.position());
                     commits.push(Commit { partition, next, metadata: home.metadata(&history) });
                 }
@@ -91,13 +90,14 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         let (mut safe, mut started) = (Vec::new(), Vec::new());
         for (partition, next) in offsets {
             // An answer to what an earlier assignment of the same partition had sent says nothing of this one.
-            let Some(home) = self.homes.named(partition).filter(|home| home.assignment <= seen) else { continue };
-            if let Phase::Starting { committing: true } = home.phase {
+            let Some(index) = self.homes.index(partition) else { continue };
+            let Some(home) = self.homes.get_mut(index).filter(|home| home.assignment <= seen) else { continue };
+            if home.phase == Phase::Starting && home.start_sent {
                 if *next == home.low_water.position() {
-                    (home.phase, home.start_sent) = (Phase::Starting { committing: false }, false);
+                    home.start_sent = false;
                     home.start_due = result != CommitResult::Ok;
                     if !home.start_due {
-                        started.push(partition.clone());
+                        started.push(index);
                     }
                     home.start_after = self.now.moment.after(self.limits.commit_interval);
                 }
@@ -109,7 +109,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             home.committing = None;
             if result == CommitResult::Ok {
                 home.low_water.acknowledged(*next);
-                safe.push((partition.clone(), *next));
+                safe.push((index, *next));
             } else if let Phase::Committing { .. } = home.phase {
                 home.refused = true; // now, and again: what was settled comes back as redelivery
             }
@@ -117,14 +117,12 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         if !started.is_empty() {
             self.commit_at = self.now.moment; // what was found at the start is kept at once, with what stands there now
         }
-        for index in started.iter().filter_map(|partition| self.homes.index(partition)).collect::<Vec<_>>() {
+        for index in started {
             self.start_committed(index);
         }
-        for (partition, next) in safe {
-            if let Some(index) = self.homes.index(&partition) {
-                self.shorten_marks(index, next);
-                self.retake_past(index);
-            }
+        for (index, next) in safe {
+            self.shorten_marks(index, next);
+            self.retake_past(index);
         }
     }
 }

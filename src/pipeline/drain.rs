@@ -235,7 +235,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
                     self.commit_homes(|phase| phase == Phase::Committing { until });
                 }
             }
-            Phase::Starting { .. } | Phase::Running => {}
+            Phase::Starting | Phase::Running => {}
         }
     }
 

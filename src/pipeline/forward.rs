@@ -66,6 +66,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
 
     /// What an answer says of how many requests the app can take.
     fn weigh(&mut self, verdict: Verdict) {
+        let before = self.limiter.limit();
         match verdict {
             Verdict::Accepted | Verdict::Refused => self.limiter.worked(self.at_limit, self.now.moment),
             Verdict::Overloaded => self.limiter.overloaded(),
@@ -75,7 +76,9 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         if self.couriers.busy() == 0 && self.to_send.is_empty() {
             self.limiter.idle();
         }
-        self.metrics.in_flight_limit(self.limiter.limit() as u64);
+        if self.limiter.limit() != before {
+            self.metrics.in_flight_limit(self.limiter.limit() as u64);
+        }
     }
 
     pub(super) fn send(&mut self, token: Token, delivery: Delivery, attempt: u32, deadline: UnixMillis) {
@@ -114,9 +117,11 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         self.metrics.forward_took(self.now.moment.since(entry.asked));
         if judgement.verdict != Verdict::Accepted {
             entry.detail = describe(answer);
-            let position = entry.record.position();
-            let rare = self.repeats.may_say(("answer", judgement.verdict.as_str()), self.now.moment);
-            if let (Some(unsaid), false) = (rare, judgement.verdict == Verdict::Unavailable) {
+            // An app that is away is told as that, once.
+            if judgement.verdict != Verdict::Unavailable
+                && let Some(unsaid) = self.repeats.may_say(("answer", judgement.verdict.as_str()), self.now.moment)
+            {
+                let position = entry.record.position();
                 tracing::warn!(
                     topic = %entry.record.topic(),
                     partition = position.partition,

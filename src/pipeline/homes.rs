@@ -22,10 +22,7 @@ use crate::telemetry::TopicId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Assigned; waits for a session, and for its start to be committed when the group had committed nothing.
-    Starting {
-        /// A commit of the start is on its way.
-        committing: bool,
-    },
+    Starting,
     /// Its records are taken in.
     Running,
     /// The group wants it back, or we are leaving: what is open is finished until the deadline.
@@ -67,7 +64,7 @@ pub(super) struct Home {
     pub(super) group_start: Option<GroupStart>,
     /// Whether the start itself must be committed before anything is forwarded.
     pub(super) start_due: bool,
-    /// A commit of the start is on its way.
+    /// A commit of the start is on its way, perhaps still while the partition is on its way out.
     pub(super) start_sent: bool,
     /// The start is not committed again before this.
     pub(super) start_after: Moment,
@@ -167,7 +164,7 @@ impl Homes {
             assignment: assigned.assignment,
             topic,
             topic_index,
-            phase: Phase::Starting { committing: false },
+            phase: Phase::Starting,
             low_water: LowWater::starting_at(assigned.start),
             window: assigned.window,
             log_start: assigned.log_start,
@@ -258,7 +255,7 @@ impl Homes {
     pub(super) fn wakes_at(&self) -> Option<Moment> {
         let deadlines = self.by_index.values().filter_map(|home| match home.phase {
             Phase::Leaving { until } | Phase::Committing { until } => Some(until),
-            Phase::Starting { .. } | Phase::Running => None,
+            Phase::Starting | Phase::Running => None,
         });
         deadlines.min()
     }

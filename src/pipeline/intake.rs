@@ -167,8 +167,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     fn log_ends_at(&mut self, log: &LogEnd) {
         let LogEnd { partition, end, unread, fresh } = log;
         // Before a partition begins, news may still be of what was there before it came.
-        let Some(home) = self.homes.named(partition).filter(|home| !matches!(home.phase, Phase::Starting { .. }))
-        else {
+        let Some(home) = self.homes.named(partition).filter(|home| home.phase != Phase::Starting) else {
             return;
         };
         home.doubt.ends_at(*end);

@@ -133,10 +133,10 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     /// Says of each partition at its bound whether it is a record that fails again and again that holds low water.
     /// Called at every tick.
     pub(super) fn tell_retrying(&mut self) {
+        let first = self.first_open();
         for index in self.homes.indices() {
-            let bound = self.homes.get(index).is_some_and(|home| home.bound);
-            match bound.then(|| self.first_open(index)).flatten() {
-                Some((offset, retries)) if retries > 0 => {
+            match first.get(&index) {
+                Some((offset, retries)) if *retries > 0 => {
                     let words = format!("offset {} has failed {retries} times and is tried again", offset.0);
                     self.pause_home(Some(index), PauseReason::RetryBlocked, words);
                 }
@@ -145,11 +145,20 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         }
     }
 
-    /// The first open record of a partition, and how many retries it has spent.
-    fn first_open(&self, index: u32) -> Option<(Offset, u32)> {
-        let open = self.table.tokens(|entry| entry.home == Some(index));
-        let open = open.into_iter().filter_map(|token| self.table.get(token));
-        open.map(|entry| (entry.record.position().offset, entry.life.retries())).min()
+    /// The first open record of each partition at its bound, and how many retries it has spent. One walk for all of them.
+    fn first_open(&self) -> BTreeMap<u32, (Offset, u32)> {
+        let mut first = BTreeMap::new();
+        if !self.homes.iter().any(|home| home.bound) {
+            return first;
+        }
+        for entry in self.table.tokens(|_| true).into_iter().filter_map(|token| self.table.get(token)) {
+            let at_bound = |index: &u32| self.homes.get(*index).is_some_and(|home| home.bound);
+            let Some(index) = entry.home.filter(at_bound) else { continue };
+            let this = (entry.record.position().offset, entry.life.retries());
+            let least = first.entry(index).or_insert(this);
+            *least = this.min(*least);
+        }
+        first
     }
 
     /// Forgets the pauses of a partition that is not ours any more.

@@ -56,7 +56,6 @@ fn assert_applied_once(letters: &Letters, bodies: impl Iterator<Item = String>) 
 #[test]
 fn letters_go_back_as_they_were_and_are_applied_once_and_a_second_run_sends_nothing() {
     let Some(letters) = Letters::new("redrive") else { return };
-    letters.refuse(true);
     let record = |number: usize| {
         let record = Record::new(&letters.scene.topic, format!("value {number}")).id(format!("id-{number}"));
         let record = record.key(format!("key-{number}")).header("once-at", "mine").header("h", b"\xff".to_vec());
@@ -65,11 +64,7 @@ fn letters_go_back_as_they_were_and_are_applied_once_and_a_second_run_sends_noth
     let mut records: Vec<Record> = (0..18).map(record).collect();
     records.push(Record::new(&letters.scene.topic, "").id("tombstone").partition(0).tombstone());
     records.push(Record::new(&letters.scene.topic, "").id("empty").partition(1));
-    letters.scene.produce(&records);
-    let sidecar = letters.sidecar(&[]);
-    letters.await_letters(20);
-    letters.await_settled();
-    letters.refuse(false);
+    let sidecar = letters.give_up(&records);
     let (before, dead_before) = (letters.on_source(), letters.on_topic());
 
     let (code, page) = letters.run(&["--dry-run"], &[]);
@@ -195,17 +190,12 @@ fn each_filter_sends_exactly_what_is_asked_for() {
 fn killed_at(point: Failpoint, name: &str) {
     const LETTERS: usize = 330; // four transactions: of each point some letters are left for the last run
     let Some(letters) = Letters::new(name) else { return };
-    letters.refuse(true);
     let record = |number: usize| {
         let record = Record::new(&letters.scene.topic, format!("value {number}")).key(format!("key {number}"));
         let record = record.partition(i32::from(number % 4 > 1));
         if number.is_multiple_of(2) { record.id(format!("id-{number}")) } else { record }
     };
-    letters.scene.produce(&(0..LETTERS).map(record).collect::<Vec<_>>());
-    let sidecar = letters.sidecar(&[]);
-    letters.await_letters(LETTERS);
-    letters.await_settled();
-    letters.refuse(false);
+    let sidecar = letters.give_up(&(0..LETTERS).map(record).collect::<Vec<_>>());
     for passing in [1, 2] {
         let armed = format!("{}=kill@{passing}", point.as_str());
         let (code, said) = letters.run(&[], &[("FAILPOINTS", &armed)]);
@@ -240,16 +230,11 @@ fn killed_after_the_commit_the_next_run_sends_nothing_of_it_again() {
 fn of_two_at_once_the_older_one_is_fenced_and_nothing_is_sent_twice() {
     const LETTERS: usize = 120;
     let Some(letters) = Letters::new("redrive-two") else { return };
-    letters.refuse(true);
     let record = |number: usize| {
         let record = Record::new(&letters.scene.topic, format!("value {number}")).partition(0);
         if number.is_multiple_of(2) { record.id(format!("id-{number}")) } else { record }
     };
-    letters.scene.produce(&(0..LETTERS).map(record).collect::<Vec<_>>());
-    let sidecar = letters.sidecar(&[]);
-    letters.await_letters(LETTERS);
-    letters.await_settled();
-    letters.refuse(false);
+    let sidecar = letters.give_up(&(0..LETTERS).map(record).collect::<Vec<_>>());
     for point in ["redrive_produced", "redrive_unmarked"] {
         let older = letters.start(&[], &[("FAILPOINTS", &format!("{point}=freeze@1"))]);
         older.log().wait_for(PATIENCE, |line| line.contains("strikes")).expect("it is frozen");

@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::process::{Process, Start};
 use super::scene::{Ground, PATIENCE, Scene};
 use super::topics::{self, Read};
-use super::{Answer, Sidecar};
+use super::{Answer, Record, Sidecar};
 
 /// A scene with a dead-letter topic.
 pub struct Letters {
@@ -81,6 +81,17 @@ impl Letters {
     /// The app refuses everything, or accepts it again.
     pub fn refuse(&self, refuses: bool) {
         self.scene.ledger.behave(move |_| async move { Answer::status(if refuses { 400 } else { 200 }) });
+    }
+
+    /// Lets the app refuse these records, and accept everything from then on; a sidecar that goes on.
+    pub fn give_up(&self, records: &[Record]) -> Sidecar {
+        self.refuse(true);
+        self.scene.produce(records);
+        let sidecar = self.sidecar(&[]);
+        self.await_letters(records.len());
+        self.await_settled();
+        self.refuse(false);
+        sidecar
     }
 
     /// Writes letters of the scene's topic and namespace.

@@ -108,6 +108,37 @@ pub(super) fn ungrouped(properties: &BTreeMap<String, String>) -> BTreeMap<Strin
     properties
 }
 
+/// Of every producer, unless the operator says otherwise.
+const PRODUCER_DEFAULTS: [(&str, &str); 3] = [
+    // As Java clients do it, so that a key's letters stand where its records would.
+    ("partitioner", "murmur2_random"),
+    ("reconnect.backoff.ms", "100"),
+    ("reconnect.backoff.max.ms", "2000"),
+];
+
+/// Of every producer, never the operator's to change.
+const PRODUCER_FIXED: [(&str, &str); 4] = [
+    ("acks", "all"),
+    ("enable.idempotence", "true"),
+    // The topic decides what is too large, not the client.
+    ("message.max.bytes", "1000000000"),
+    // A batch is refused as a whole: one record each, so that no small one is refused for its neighbour's size.
+    ("batch.num.messages", "1"),
+];
+
+/// A producer to `brokers`, with `defaults` of its own.
+pub(super) fn producer(
+    brokers: &str,
+    properties: &BTreeMap<String, String>,
+    defaults: &[(&str, &str)],
+) -> ClientConfig {
+    let mut config = client(brokers, properties, &[&PRODUCER_DEFAULTS, defaults].concat());
+    for (name, value) in PRODUCER_FIXED {
+        config.set(name, value);
+    }
+    config
+}
+
 /// A client of `brokers`: `defaults`, overruled by `properties`.
 pub(super) fn client(brokers: &str, properties: &BTreeMap<String, String>, defaults: &[(&str, &str)]) -> ClientConfig {
     let mut config = ClientConfig::new();

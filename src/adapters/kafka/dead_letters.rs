@@ -10,7 +10,7 @@ use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, T
 use rdkafka::{ClientConfig, ClientContext};
 use tokio::sync::oneshot;
 
-use super::config::client;
+use super::config::producer;
 use super::context;
 use crate::domain::letter as names;
 use crate::domain::time::UnixMillis;
@@ -34,32 +34,11 @@ pub struct DeadLetterConfig {
 }
 
 /// Used unless the operator says otherwise.
-const DEFAULTS: [(&str, &str); 5] = [
-    // As Java clients do it, so that a key's letters stand where its records would.
-    ("partitioner", "murmur2_random"),
-    ("linger.ms", "0"),
-    ("delivery.timeout.ms", "30000"),
-    ("reconnect.backoff.ms", "100"),
-    ("reconnect.backoff.max.ms", "2000"),
-];
-
-/// Never the operator's to change.
-const FIXED: [(&str, &str); 4] = [
-    ("acks", "all"),
-    ("enable.idempotence", "true"),
-    // The topic decides what is too large, not the client.
-    ("message.max.bytes", "1000000000"),
-    // A batch is refused as a whole: one letter each, so that no small one is refused for its neighbour's size.
-    ("batch.num.messages", "1"),
-];
+const DEFAULTS: [(&str, &str); 2] = [("linger.ms", "0"), ("delivery.timeout.ms", "30000")];
 
 impl DeadLetterConfig {
     fn producer(&self) -> ClientConfig {
-        let mut config = client(&self.brokers, &self.properties, &DEFAULTS);
-        for (name, value) in FIXED {
-            config.set(name, value);
-        }
-        config
+        producer(&self.brokers, &self.properties, &DEFAULTS)
     }
 }
 

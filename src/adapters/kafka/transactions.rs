@@ -10,7 +10,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext};
 
-use super::config::client;
+use super::config::producer;
 use super::context;
 use crate::failpoints::{self, Failpoint};
 
@@ -20,14 +20,6 @@ const STEP: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a commit whose outcome is unknown is asked for again.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(120);
-
-/// Used unless the operator says otherwise.
-const DEFAULTS: [(&str, &str); 3] =
-    [("partitioner", "murmur2_random"), ("reconnect.backoff.ms", "100"), ("reconnect.backoff.max.ms", "2000")];
-
-/// Never the operator's to change; see `dead_letters`.
-const FIXED: [(&str, &str); 4] =
-    [("acks", "all"), ("enable.idempotence", "true"), ("message.max.bytes", "1000000000"), ("batch.num.messages", "1")];
 
 /// Why a transaction, or all of them, came to nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -242,10 +234,7 @@ fn headers(outgoing: &Outgoing<'_>) -> OwnedHeaders {
 }
 
 fn config(brokers: &str, properties: &BTreeMap<String, String>, id: &str) -> ClientConfig {
-    let mut config = client(brokers, properties, &DEFAULTS);
-    for (name, value) in FIXED {
-        config.set(name, value);
-    }
+    let mut config = producer(brokers, properties, &[]);
     config.set("transactional.id", id);
     config
 }

@@ -1,7 +1,6 @@
 //! `kafka-once audit`: reads a whole topic without a group, and names what is missing.
 
 mod ids;
-mod progress;
 mod reading;
 mod report;
 mod table;

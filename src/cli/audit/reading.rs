@@ -7,8 +7,9 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::super::progress::{Progress, rate};
 use super::ids::{Known, SeenIds};
-use super::progress::Progress;
+use super::report::MIB;
 use crate::adapters::kafka::{ReadError, Seen, Span, TopicReader, Wanted};
 use crate::domain::audit::{Found, Named, PartitionAudit};
 use crate::domain::identity::{IdError, Source, identify};
@@ -129,7 +130,11 @@ fn groups(mut spans: Vec<Span>, most: usize) -> Vec<Vec<Span>> {
 impl Tally {
     fn show(&self, progress: &Progress) {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        progress.reached(read(&self.offsets), read(&self.records), read(&self.bytes));
+        progress.reached(read(&self.offsets));
+        progress.say(|took| {
+            let (records, mib) = (rate(read(&self.records), took), rate(read(&self.bytes), took) / MIB);
+            format!("{records:.0} records/s, {mib:.1} MiB/s")
+        });
     }
 }
 

@@ -1,9 +1,8 @@
 //! What the audit says: the table, and what `--json` prints. The names of the fields are a promise (docs/loss.md).
 
-use std::time::Duration;
-
 use serde::Serialize;
 
+use super::super::progress::rate;
 use super::reading::Read;
 use crate::adapters::kafka::Span;
 use crate::domain::audit::{
@@ -200,12 +199,6 @@ fn take<T, L>(all: &mut Listed<L>, own: Listed<T>, line: impl Fn(T) -> L) {
     all.more += own.more;
 }
 
-/// So many a second.
-#[allow(clippy::cast_precision_loss)] // shown with few digits
-pub(super) fn rate(number: u64, took: Duration) -> f64 {
-    number as f64 / took.as_secs_f64().max(1e-6)
-}
-
 impl PartitionLine {
     fn new(span: &Span, found: &Found) -> Self {
         let Span { partition, log_start, start, end } = *span;
@@ -281,6 +274,8 @@ fn shown(name: &[u8]) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::domain::audit::{Named, PartitionAudit};
     use crate::domain::identity::MessageId;

@@ -2,7 +2,6 @@
 
 mod markers;
 mod post;
-mod progress;
 mod report;
 mod selection;
 mod targets;
@@ -16,11 +15,11 @@ use clap::Args;
 
 use self::markers::Scan;
 use self::post::Post;
-use self::progress::Progress;
 use self::report::Report;
 use self::selection::Selection;
 use self::targets::Targets;
 use self::trouble::{Trouble, patiently};
+use super::progress::Progress;
 use super::times::When;
 use crate::adapters::claims::redis::RedisClaims;
 use crate::adapters::kafka::{Span, TopicReader, Transactions, Window};

@@ -6,8 +6,8 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::super::progress::{Progress, rate};
 use super::markers::{Markers, full};
-use super::progress::Progress;
 use super::report::{Kept, Report};
 use super::selection::Selection;
 use super::targets::Targets;
@@ -280,7 +280,8 @@ impl Post<'_> {
                 self.markers.add(&pending.marker);
             }
         }
-        self.progress.sent(self.report.sent);
+        let sent = self.report.sent;
+        self.progress.say(|took| format!("{sent} sent back, {:.0} letters/s", rate(sent, took)));
     }
 
     fn redis(&self, error: &StoreError) -> Trouble {

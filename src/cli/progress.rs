@@ -1,11 +1,11 @@
-//! How far the run has come: a bar on standard error, where a person looks and no log lines disturb it.
+//! How far a command has come: a bar on standard error, where a person looks and no log lines disturb it.
 
 use std::io::IsTerminal;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// A bar, or nothing.
+/// A bar over offsets, or nothing. It goes with its owner.
 pub(super) struct Progress {
     bar: ProgressBar,
     started: Instant,
@@ -22,16 +22,19 @@ impl Progress {
         Self { bar, started: Instant::now() }
     }
 
-    /// So many offsets are passed since it was asked last.
+    /// So many offsets are passed since it was told last.
     pub(super) fn passed(&self, offsets: u64) {
         self.bar.inc(offsets);
     }
 
-    /// So many letters are sent back in all.
-    #[allow(clippy::cast_precision_loss)] // shown with few digits
-    pub(super) fn sent(&self, letters: u64) {
-        let rate = letters as f64 / self.started.elapsed().as_secs_f64().max(1e-6);
-        self.bar.set_message(format!("{letters} sent back, {rate:.0} letters/s"));
+    /// So many offsets are passed in all.
+    pub(super) fn reached(&self, offsets: u64) {
+        self.bar.set_position(offsets);
+    }
+
+    /// What stands beside the bar; `words` is told how long it has taken so far.
+    pub(super) fn say(&self, words: impl FnOnce(Duration) -> String) {
+        self.bar.set_message(words(self.started.elapsed()));
     }
 }
 
@@ -39,4 +42,10 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// So many a second.
+#[allow(clippy::cast_precision_loss)] // shown with few digits
+pub(super) fn rate(number: u64, took: Duration) -> f64 {
+    number as f64 / took.as_secs_f64().max(1e-6)
 }
