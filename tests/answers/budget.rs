@@ -25,6 +25,23 @@ struct Inside {
     most: AtomicUsize,
 }
 
+/// A request that is open in the app: until its answer, or until its connection ends and it is dropped half way.
+struct Open(Arc<Inside>);
+
+impl Open {
+    fn enter(inside: &Arc<Inside>) -> Self {
+        let open = inside.open.fetch_add(1, Ordering::SeqCst) + 1;
+        inside.most.fetch_max(open, Ordering::SeqCst);
+        Self(Arc::clone(inside))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl App {
     /// Answers `bad` to everything until it is healed; each request takes it a moment.
     pub fn fails(scene: &Scene, bad: u16) -> Self {
@@ -38,10 +55,9 @@ impl App {
         scene.ledger.behave(move |request| {
             let (inside, judge) = (Arc::clone(&inside), Arc::clone(&judge));
             async move {
-                let open = inside.open.fetch_add(1, Ordering::SeqCst) + 1;
-                inside.most.fetch_max(open, Ordering::SeqCst);
+                let open = Open::enter(&inside);
                 tokio::time::sleep(Duration::from_millis(10)).await; // the app's work
-                inside.open.fetch_sub(1, Ordering::SeqCst);
+                drop(open);
                 let healed = inside.healed.load(Ordering::SeqCst);
                 Answer::status(if healed { 200 } else { judge(request.id()) })
             }
