@@ -57,10 +57,8 @@ failpoints! {
     CommitDue = "commit_due",
     /// They are committed; nothing has followed.
     Committed = "committed",
-    /// Letters sent back and their markers are acknowledged, within their transaction; their marks still stand.
+    /// Letters sent back and their markers are acknowledged, within their transaction, which is open.
     RedriveProduced = "redrive_produced",
-    /// Their marks are removed; the transaction is open.
-    RedriveUnmarked = "redrive_unmarked",
     /// The transaction is committed; nothing has followed.
     RedriveCommitted = "redrive_committed",
 }

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use crate::domain::claim::{Digest, IdHash};
 use crate::domain::group_start::GroupStart;
 use crate::domain::identity::WireId;
+use crate::domain::letter::SentBack;
 use crate::domain::numbering::Numbered;
 use crate::domain::past::Landmark;
 use crate::domain::reasons::{CommitResult, DeadLetterReason};
@@ -91,6 +92,8 @@ pub struct Taken {
     pub identity: Result<Identity, Unfit>,
     /// Which of its producer's messages it is.
     pub numbered: Numbered,
+    /// What it says of the letter that it was.
+    pub sent_back: Option<SentBack>,
 }
 
 /// Who a record is.
@@ -283,6 +286,8 @@ pub struct DeadLetter {
     pub status: Option<u16>,
     /// `once-attempts`.
     pub attempts: u32,
+    /// `once-delivery`: whether one of them may have had its effect.
+    pub in_doubt: bool,
     /// `once-message-id`; absent when the record has none.
     pub id: Option<WireId>,
     /// `once-at`.

@@ -17,8 +17,9 @@ const BEGIN: usize = 64;
 /// A level is measured for so long, at least.
 const SPAN: Duration = Duration::from_millis(200);
 
-/// And for so many answers for each request that may be open.
+/// And for so many answers for each request that may be open; for one only where that takes long.
 const ANSWERS: u64 = 4;
+const LONG: Duration = Duration::from_secs(2);
 
 /// Where fewer than so many percent of the answers came while the limit was reached, it was not the limit that held
 /// the app back, and the measurement says nothing.
@@ -101,7 +102,8 @@ impl Limiter {
                 *answers += 1;
                 *while_bound += u64::from(bound);
                 let span = now.since(*since);
-                if span >= SPAN && *answers >= ANSWERS * self.limit as u64 {
+                let turns = if span >= LONG { 1 } else { ANSWERS };
+                if span >= SPAN && *answers >= turns * self.limit as u64 {
                     let (rate, says) = (per_second(*answers, span), *while_bound * 100 >= *answers * BINDING);
                     if says {
                         self.measured(rate);

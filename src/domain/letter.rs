@@ -5,8 +5,8 @@
 
 use super::claim::Digest;
 use super::identity::{MessageId, WireId};
-use super::reasons::DeadLetterReason;
 use super::record::{Offset, Record};
+use super::verdict::Delivery;
 
 /// Why it is a letter.
 pub const ERROR: &str = "once-error";
@@ -16,6 +16,8 @@ pub const DETAIL: &str = "once-detail";
 pub const STATUS: &str = "once-status";
 /// Requests that were sent for it.
 pub const ATTEMPTS: &str = "once-attempts";
+/// What the next request for it would say as `Once-Delivery`: whether an earlier one may have had its effect.
+pub const DELIVERY: &str = "once-delivery";
 /// The message ID in wire form; absent when it has none.
 pub const MESSAGE_ID: &str = "once-message-id";
 /// The scope of the IDs: whose letter it is where several groups share the topic.
@@ -33,8 +35,8 @@ pub const REDRIVEN: &str = "once-redriven";
 /// On a marker: a hash of the source record, 32 hex digits, by which other copies of the letter are found.
 pub const REDRIVEN_RECORD: &str = "once-redriven-record";
 
-/// On a record that was sent back: what it says to the app, where an earlier request may have had its effect.
-const DELIVERY: (&str, &str) = ("once-delivery", "possible-repeat");
+/// Nobody has sent more; a number above leaves no room to go on counting.
+const MOST_ATTEMPTS: u32 = u32::MAX / 2;
 
 /// The end of `once-detail` of a letter whose value the topic did not take.
 pub const VALUE_LEFT: &str = "value too large for the dead-letter topic, left at its source position";
@@ -58,18 +60,13 @@ pub struct Letter {
     pub at: String,
     /// Its value was too large for the topic, and stands only where the record came from.
     pub value_left: bool,
-    /// An earlier request for it may have had its effect: it was given up in doubt, or for failing and unknown answers, or
-    /// after more than one request.
+    /// `once-attempts`.
+    pub attempts: u32,
+    /// `once-delivery`: an earlier request for it may have had its effect. Versions before it was written leave it out:
+    /// then it may.
     pub in_doubt: bool,
     /// How many headers are the record's own.
     own: usize,
-}
-
-/// Whether a record was sent back, and an earlier request for it may have had its effect. Whoever else writes that header
-/// only warns the app without need.
-pub fn is_sent_back_in_doubt(record: &Record) -> bool {
-    let (name, value) = (DELIVERY.0.as_bytes(), Some(DELIVERY.1.as_bytes()));
-    record.headers().any(|header| header == (name, value))
 }
 
 impl Letter {
@@ -86,27 +83,40 @@ impl Letter {
             Some(id) => Some(WireId::parse(id)?),
             None => None,
         };
-        let attempts = said.text(ATTEMPTS)?.parse::<u32>().unwrap_or(u32::MAX);
+        let in_doubt = said.text(DELIVERY).and_then(Delivery::parse) != Some(Delivery::First);
+        let attempts = said.text(ATTEMPTS)?.parse().ok().filter(|attempts| *attempts <= MOST_ATTEMPTS)?;
         said.text(STATUS);
         let value_left = said.text(DETAIL)?.ends_with(VALUE_LEFT) && record.value().is_some_and(<[u8]>::is_empty);
         let reason = said.text(ERROR)?.to_owned();
-        let gave_up = [DeadLetterReason::InDoubt, DeadLetterReason::Exhausted].map(DeadLetterReason::as_str);
-        let in_doubt = attempts > 1 || gave_up.contains(&reason.as_str());
         let own = said.0.len();
-        let readable = record.unreadable().is_none();
-        readable.then_some(Self { reason, id, namespace, topic, partition, offset, at, value_left, in_doubt, own })
+        record.unreadable().is_none().then_some(Self {
+            reason,
+            id,
+            namespace,
+            topic,
+            partition,
+            offset,
+            at,
+            value_left,
+            attempts,
+            in_doubt,
+            own,
+        })
     }
 
-    /// The headers that the record had before it became a letter.
+    /// The headers that the record had before it became a letter, without what was said when it was sent back before.
     pub fn headers<'a>(&self, record: &'a Record) -> impl ExactSizeIterator<Item = (&'a [u8], Option<&'a [u8]>)> {
-        record.headers().take(self.own)
+        let own: Vec<_> = record.headers().take(self.own).collect();
+        let mut said = Tail(&own);
+        let produced = if SentBack::parse(&mut said).is_some() { said.0.len() } else { own.len() };
+        own.into_iter().take(produced)
     }
 
-    /// The headers of the record as it is sent back.
-    pub fn sent_back<'a>(&self, record: &'a Record) -> Vec<(&'a [u8], Option<&'a [u8]>)> {
-        let doubt: (&[u8], _) = (DELIVERY.0.as_bytes(), Some(DELIVERY.1.as_bytes()));
-        let says = self.in_doubt && !is_sent_back_in_doubt(record);
-        self.headers(record).chain(says.then_some(doubt)).collect()
+    /// What stands behind the record's own headers as it is sent back.
+    pub fn sent_back(&self, namespace: &str) -> [(&'static str, String); 5] {
+        let source =
+            SentBack { source: (self.partition, self.offset), attempts: self.attempts, in_doubt: self.in_doubt };
+        source.headers(namespace)
     }
 
     /// What the hash of the source record is taken of: a lost acknowledgement may leave two letters of one record.
@@ -126,6 +136,48 @@ impl Letter {
             input.extend_from_slice(part);
         }
         input
+    }
+}
+
+/// What a record that was sent back says of the letter that it was. Behind the record's own headers, always in the same
+/// order. Whoever else writes that warns the app without need, or has what it wrote itself tried once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SentBack {
+    /// Where it stood when it was given up, partition and offset: the mark `dead` of that one is no news.
+    pub source: (i32, Offset),
+    /// Requests that were sent for it by then.
+    pub attempts: u32,
+    /// One of them may have had its effect.
+    pub in_doubt: bool,
+}
+
+impl SentBack {
+    /// Reads what is said on a record; `None`: it was not sent back, or not for this namespace.
+    pub fn read(record: &Record, namespace: &str) -> Option<Self> {
+        let (last, _) = record.headers().next_back()?;
+        if last != DELIVERY.as_bytes() {
+            return None;
+        }
+        let headers: Vec<_> = record.headers().collect();
+        Self::parse(&mut Tail(&headers)).filter(|(of, _)| *of == namespace).map(|(_, said)| said)
+    }
+
+    fn parse<'a>(said: &mut Tail<'a>) -> Option<(&'a str, Self)> {
+        let in_doubt = Delivery::parse(said.text(DELIVERY)?)? == Delivery::PossibleRepeat;
+        let attempts = said.text(ATTEMPTS)?.parse().ok().filter(|attempts| *attempts <= MOST_ATTEMPTS)?;
+        let offset = Offset(said.text(SOURCE_OFFSET)?.parse().ok()?);
+        let partition = said.text(SOURCE_PARTITION)?.parse().ok()?;
+        Some((said.text(NAMESPACE)?, Self { source: (partition, offset), attempts, in_doubt }))
+    }
+
+    fn headers(&self, namespace: &str) -> [(&'static str, String); 5] {
+        [
+            (NAMESPACE, namespace.to_owned()),
+            (SOURCE_PARTITION, self.source.0.to_string()),
+            (SOURCE_OFFSET, self.source.1.0.to_string()),
+            (ATTEMPTS, self.attempts.to_string()),
+            (DELIVERY, Delivery::of(self.in_doubt).as_str().to_owned()),
+        ]
     }
 }
 

@@ -127,7 +127,7 @@ impl Record {
     }
 
     /// The headers in their order, repeated where they stand twice. Names are bytes: Kafka does not promise UTF-8.
-    pub fn headers(&self) -> impl ExactSizeIterator<Item = (&[u8], Option<&[u8]>)> {
+    pub fn headers(&self) -> impl ExactSizeIterator<Item = (&[u8], Option<&[u8]>)> + DoubleEndedIterator {
         self.headers
             .iter()
             .map(|(name, value)| (&self.bytes[name.clone()], value.clone().map(|range| &self.bytes[range])))

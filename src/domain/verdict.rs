@@ -21,6 +21,16 @@ impl Delivery {
             Self::PossibleRepeat => "possible-repeat",
         }
     }
+
+    /// What to say of a message of which an earlier request may have had its effect, or none.
+    pub fn of(in_doubt: bool) -> Self {
+        if in_doubt { Self::PossibleRepeat } else { Self::First }
+    }
+
+    /// Reads the header's value.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::First, Self::PossibleRepeat].into_iter().find(|delivery| delivery.as_str() == text)
+    }
 }
 
 /// What the app may say over its status (`Once-Verdict`).

@@ -51,7 +51,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             Effect::Wake(after) => self.timers.wake(self.now.moment.after(after), token),
             Effect::Accepted => self.accepted(token),
             Effect::Draw => self.parked.draw(),
-            Effect::DeadLetter { reason, attempts } => self.dead_letter(token, reason, attempts),
+            Effect::DeadLetter { reason, attempts, in_doubt } => self.dead_letter(token, reason, attempts, in_doubt),
             Effect::Blocked(reason) => self.blocked(token, reason),
             Effect::Restart => self.restart(token),
             Effect::End(end) => self.finish(token, end),

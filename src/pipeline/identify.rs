@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::domain::claim::{Digest, IdHash};
 use crate::domain::identity::{self, Source, WireId};
+use crate::domain::letter::SentBack;
 use crate::domain::numbering::{SequenceSource, number};
 use crate::domain::reasons::DeadLetterReason;
 use crate::domain::record::Record;
@@ -31,7 +32,8 @@ impl Identifier {
     /// Names a record.
     pub fn name(&self, record: Record) -> Taken {
         let (identity, numbered) = (self.identity(&record), number(&self.sequences, &record, &json_pointer));
-        Taken { record: Arc::new(record), identity, numbered }
+        let sent_back = SentBack::read(&record, &self.namespace);
+        Taken { record: Arc::new(record), identity, numbered, sent_back }
     }
 
     fn identity(&self, record: &Record) -> Result<Identity, Unfit> {

@@ -6,7 +6,6 @@ use super::{Pipeline, Stopped};
 use crate::domain::claim::Digest;
 use crate::domain::horizon::LogNews;
 use crate::domain::lanes::{Place, lane_key};
-use crate::domain::letter::is_sent_back_in_doubt;
 use crate::domain::life::{InDoubt, Life};
 use crate::domain::past_codec::Owner;
 use crate::domain::record::TopicPartition;
@@ -104,7 +103,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
 
     /// Takes one record in. `false`: its partition takes nothing now, so its next owner receives it again.
     fn record(&mut self, named: Taken, home_index: Option<u32>) -> bool {
-        let Taken { record, identity, numbered } = named;
+        let Taken { record, identity, numbered, sent_back } = named;
         let bytes = record.held_bytes();
         let Some((index, home)) = home_index.and_then(|index| Some((index, self.homes.get_mut(index)?))) else {
             self.held.freed(bytes);
@@ -122,14 +121,15 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         let lane = lane_key(self.limits.ordering, home.topic_index, record.position().partition, record.key());
         let forgotten = home.doubt.covers(offset);
         let position_made = identity.as_ref().is_ok_and(|known| known.position_made);
-        let sent_back = is_sent_back_in_doubt(&record);
-        let in_doubt = forgotten || self.may_be_stale(position_made) || sent_back;
+        let in_doubt = forgotten || self.may_be_stale(position_made);
         let (id, digest, unfit, detail) = match identity {
             Ok(known) => (Some((known.hash, known.wire)), known.digest, None, String::new()),
             Err(unfit) => (None, Digest([0; 16]), Some(unfit.reason), unfit.detail),
         };
         let mut life = Life::new(record.position(), digest, in_doubt);
-        life.sent_back = sent_back && (position_made || self.rules.in_doubt == InDoubt::DeadLetter);
+        if let Some(letter) = sent_back {
+            life = life.sent_back(letter, position_made || self.rules.in_doubt == InDoubt::DeadLetter);
+        }
         let token = self.table.insert(Entry {
             record,
             id,

@@ -9,7 +9,7 @@ use crate::domain::reasons::{DeadLetterReason, PauseReason};
 use crate::ports::{App, Claims, DeadLetter, DeadLetters};
 
 impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
-    pub(super) fn dead_letter(&mut self, token: Token, reason: DeadLetterReason, attempts: u32) {
+    pub(super) fn dead_letter(&mut self, token: Token, reason: DeadLetterReason, attempts: u32, in_doubt: bool) {
         let (Some(entry), Some(letters)) = (self.table.get(token), &self.letters) else { return };
         let letter = DeadLetter {
             record: Arc::clone(&entry.record),
@@ -17,6 +17,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             detail: detail(entry, reason),
             status: entry.status,
             attempts,
+            in_doubt,
             id: entry.id.as_ref().map(|(_, wire)| wire.clone()),
             at: self.now.wall,
         };

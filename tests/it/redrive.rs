@@ -7,11 +7,12 @@ use kafka_once::domain::reasons::DeadLetterReason;
 use kafka_once::failpoints::Failpoint;
 use serde_json::{Value, json};
 
+use crate::support::ledger::{Ledger, Model};
 use crate::support::letters::{Letter, Letters, dead, done, now};
 use crate::support::load::stop;
 use crate::support::scene::PATIENCE;
 use crate::support::topics::{self, Read};
-use crate::support::{Record, Signal};
+use crate::support::{Answer, Record, Signal};
 
 /// What a report must count; everything else is 0.
 fn assert_counts(report: &Value, expected: &[(&str, u64)]) {
@@ -82,14 +83,26 @@ fn letters_go_back_as_they_were_and_are_applied_once_and_a_second_run_sends_noth
     let records = letters.scene.ledger.records();
     assert_eq!((records.requests.len(), records.applied.len()), (40, 20));
     let again = &records.requests[20..];
-    assert!(again.iter().all(|request| !request.in_doubt() && request.attempt() == 1), "they count as new");
+    assert!(
+        again.iter().all(|request| !request.in_doubt() && request.attempt() == 2),
+        "one request was refused before"
+    );
 
-    // What is on the topic now: the same records twice, in the same partitions.
+    // What is on the topic now: the same records twice, in the same partitions; behind the second ones' headers stands
+    // which letters they were.
     let (mut first, mut back): (Vec<_>, Vec<_>) =
         letters.on_source().into_iter().partition(|read| before.contains(read));
     let by_id = |read: &Read| read.header("message-id");
     first.sort_by_key(by_id);
     back.sort_by_key(by_id);
+    let said = ["once-namespace", "once-source-partition", "once-source-offset", "once-attempts", "once-delivery"];
+    for (first, back) in first.iter().zip(&mut back) {
+        let block = back.headers.split_off(back.headers.len() - said.len());
+        let values = [&letters.scene.group, &first.partition.to_string(), &first.offset.to_string(), "1", "first"];
+        let expected =
+            said.iter().zip(values).map(|(name, value)| ((*name).to_owned(), Some(value.as_bytes().to_vec())));
+        assert_eq!(block, expected.collect::<Vec<_>>());
+    }
     let plain = |reads: Vec<Read>| reads.into_iter().map(without_place).collect::<Vec<_>>();
     assert_eq!(plain(first), plain(back));
 
@@ -121,27 +134,80 @@ fn a_letter_that_is_refused_again_becomes_another_letter_that_can_go_back_too() 
 #[test]
 fn what_may_have_had_its_effect_before_it_was_given_up_goes_back_as_a_possible_repeat() {
     let Some(letters) = Letters::new("redrive-doubt") else { return };
-    let of = |reason, id, offset| Letter { reason, ..Letter::new(id, id, offset) };
-    let nameless = Letter { id: None, ..of(DeadLetterReason::Exhausted, "n", 3) };
-    let all = [
-        of(DeadLetterReason::Refused, "r", 0),
-        of(DeadLetterReason::InDoubt, "d", 1),
-        of(DeadLetterReason::Exhausted, "e", 2),
-        nameless,
-    ];
-    letters.write(&all);
-    assert_counts(&letters.redrive(&[]), &[("sent", 4)]);
+    let of = |in_doubt, id, offset| Letter { in_doubt, attempts: 7, ..Letter::new(id, id, offset) };
+    let nameless = Letter { id: None, ..of(true, "n", 2) };
+    letters.write(&[of(false, "r", 0), of(true, "d", 1), nameless]);
+    assert_counts(&letters.redrive(&[]), &[("sent", 3)]);
     let sidecar = letters.sidecar(&[]);
     letters.refuse(false);
-    letters.scene.await_applied(4);
+    letters.scene.await_applied(3);
     letters.await_settled();
+    let expected = [("d", true), ("n", true), ("r", false)].map(|(id, doubt)| (id.to_owned(), doubt, 8));
+    assert_eq!(requests(&letters, 0), expected);
+    stop(&sidecar);
+}
+
+/// The requests behind the first `skipped`: body, whether in doubt, number.
+fn requests(letters: &Letters, skipped: usize) -> Vec<(String, bool, u64)> {
     let requests = letters.scene.ledger.records().requests;
-    let mut doubt: Vec<_> = requests.iter().map(|request| (request.body.clone(), request.in_doubt())).collect();
-    doubt.sort();
-    assert_eq!(
-        doubt,
-        [("d", true), ("e", true), ("n", true), ("r", false)].map(|(id, doubt)| (id.as_bytes().to_vec(), doubt))
-    );
+    let told = requests[skipped..].iter();
+    let mut told: Vec<_> = told
+        .map(|request| (String::from_utf8_lossy(&request.body).into_owned(), request.in_doubt(), request.attempt()))
+        .collect();
+    told.sort();
+    told
+}
+
+/// The sidecar dies before the offset of what it has given up is committed: the record is read again where it stood, and
+/// once more where it was sent to. The app may have applied it long ago.
+#[test]
+fn read_again_at_its_source_what_was_sent_back_goes_to_the_app_once_and_in_doubt() {
+    let Some(letters) = Letters::new("redrive-source") else { return };
+    let record = |id: &str| Record::new(&letters.scene.topic, id).id(id).key(id).partition(0);
+    letters.scene.ledger.behave(|request| {
+        let answer = match (request.id(), request.attempt()) {
+            ("first", _) => Answer::status(429), // so nothing is committed
+            (_, 1) => Answer::reset(),
+            _ => Answer::status(400),
+        };
+        async move { answer }
+    });
+    letters.scene.produce(&[record("first"), record("given-up")]);
+    let sidecar = letters.sidecar(&[]);
+    let end = std::time::Instant::now() + PATIENCE;
+    // Redis' answers pace this loop.
+    while !matches!(letters.standing("given-up"), Some(ClaimValue::Dead { .. })) {
+        assert!(std::time::Instant::now() < end, "{:?}", letters.standing("given-up"));
+    }
+    sidecar.sigkill();
+    assert_counts(&letters.redrive(&[]), &[("sent", 1)]);
+
+    letters.refuse(false);
+    let before = letters.scene.ledger.with(|records| records.requests.len());
+    let sidecar = letters.sidecar(&[]);
+    letters.scene.await_applied(2);
+    letters.await_settled();
+    let again: Vec<_> = requests(&letters, before).into_iter().filter(|(body, ..)| body == "given-up").collect();
+    assert_eq!(again, [("given-up".to_owned(), true, 3)]);
+    stop(&sidecar);
+}
+
+/// An app that takes `Once-Attempt` for a fencing token has seen the numbers of the letter.
+#[test]
+fn an_app_that_fences_takes_what_is_sent_back() {
+    let Some(mut letters) = Letters::new("redrive-fence") else { return };
+    letters.scene.ledger = Ledger::start_as(Model::Fencing).expect("an app");
+    letters.scene.ledger.behave(|_| async { Answer::status(500) });
+    letters.scene.produce(&[Record::new(&letters.scene.topic, "x").id("x")]);
+    let more = [("ONCE_RETRY_ATTEMPTS", "3"), ("ONCE_RETRY_BACKOFF", "1ms")];
+    let sidecar = letters.sidecar(&more);
+    letters.await_letters(1);
+    letters.await_settled();
+    letters.refuse(false);
+    let before = letters.scene.ledger.with(|records| records.requests.len());
+    assert_counts(&letters.redrive(&["--reason", "exhausted"]), &[("sent", 1)]);
+    letters.scene.await_applied(1);
+    assert_eq!(requests(&letters, before), [("x".to_owned(), false, before as u64 + 1)]);
     stop(&sidecar);
 }
 
@@ -212,13 +278,8 @@ fn killed_at(point: Failpoint, name: &str) {
 }
 
 #[test]
-fn killed_before_the_marks_are_removed_the_next_run_sends_what_was_not_committed() {
-    killed_at(Failpoint::RedriveProduced, "redrive-produced");
-}
-
-#[test]
 fn killed_before_the_commit_the_next_run_sends_what_was_not_committed() {
-    killed_at(Failpoint::RedriveUnmarked, "redrive-unmarked");
+    killed_at(Failpoint::RedriveProduced, "redrive-produced");
 }
 
 #[test]
@@ -235,15 +296,13 @@ fn of_two_at_once_the_older_one_is_fenced_and_nothing_is_sent_twice() {
         if number.is_multiple_of(2) { record.id(format!("id-{number}")) } else { record }
     };
     let sidecar = letters.give_up(&(0..LETTERS).map(record).collect::<Vec<_>>());
-    for point in ["redrive_produced", "redrive_unmarked"] {
-        let older = letters.start(&[], &[("FAILPOINTS", &format!("{point}=freeze@1"))]);
-        older.log().wait_for(PATIENCE, |line| line.contains("strikes")).expect("it is frozen");
-        letters.redrive(&["--max", "30"]);
-        older.signal(Signal::CONT);
-        assert_eq!(older.wait_exit(PATIENCE), Some(1), "{}", older.log().all());
-        let said = older.log().all();
-        assert!(said.contains("another kafka-once redrive of this namespace has begun"), "{said}");
-    }
+    let older = letters.start(&[], &[("FAILPOINTS", "redrive_produced=freeze@1")]);
+    older.log().wait_for(PATIENCE, |line| line.contains("strikes")).expect("it is frozen");
+    letters.redrive(&["--max", "30"]);
+    older.signal(Signal::CONT);
+    assert_eq!(older.wait_exit(PATIENCE), Some(1), "{}", older.log().all());
+    let said = older.log().all();
+    assert!(said.contains("another kafka-once redrive of this namespace has begun"), "{said}");
     letters.redrive(&[]);
     letters.scene.await_applied(LETTERS);
     assert_applied_once(&letters, (0..LETTERS).map(|number| format!("value {number}")));
@@ -268,7 +327,7 @@ fn what_redis_holds_decides_and_what_was_done_since_is_never_sent_even_when_redi
     assert_counts(&report, &[("sent", 3), ("done_since", 1), ("in_progress", 2), ("foreign", 1)]);
     let values = || letters.on_source().iter().map(|read| read.value.clone().expect("a value")).collect::<Vec<_>>();
     assert_eq!(values(), ["dead", "nothing", "other"].map(|value| value.as_bytes().to_vec()));
-    assert_eq!(letters.standing("dead"), None);
+    assert!(matches!(letters.standing("dead"), Some(ClaimValue::Dead { .. })), "until it is taken over");
     assert!(matches!(letters.standing("done"), Some(ClaimValue::Done { .. })));
     assert!(matches!(letters.standing("claimed"), Some(ClaimValue::Claimed { .. })));
     assert!(matches!(letters.standing("released"), Some(ClaimValue::Released { .. })));

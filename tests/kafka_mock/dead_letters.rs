@@ -26,6 +26,7 @@ fn letter(value: Option<&[u8]>) -> DeadLetter {
         detail: "said no".into(),
         status: Some(422),
         attempts: 2,
+        in_doubt: false,
         id: Some(WireId("a%20b".into())),
         at: UnixMillis(0),
     }

@@ -39,8 +39,12 @@ impl Driver {
             beat.fetch_add(1, Ordering::Relaxed);
         };
         let unfit = || Unfit { reason: DeadLetterReason::MissingId, detail: String::new() };
-        let naming =
-            Box::new(move |record| Taken { record: Arc::new(record), identity: Err(unfit()), numbered: Numbered::Not });
+        let naming = Box::new(move |record| Taken {
+            record: Arc::new(record),
+            identity: Err(unfit()),
+            numbered: Numbered::Not,
+            sent_back: None,
+        });
         let thread = KafkaLog::start(config, sender, orders, Arc::clone(&held), naming, pulse).expect("a log");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         Self { intake, commands, thread, runtime, pulses, held, windows: BTreeMap::new() }

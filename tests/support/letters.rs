@@ -36,6 +36,9 @@ pub struct Letter<'a> {
     /// Where its record stood: partition, offset, timestamp.
     pub stood: (i32, i64, i64),
     pub detail: &'a str,
+    /// Requests that were sent for it.
+    pub attempts: u32,
+    pub in_doubt: bool,
     /// Unix milliseconds.
     pub at: u64,
 }
@@ -44,7 +47,7 @@ impl<'a> Letter<'a> {
     /// A refused letter with an ID and that value, of this offset in partition 0, now.
     pub fn new(id: &'a str, value: &'a str, offset: i64) -> Self {
         let (reason, stood) = (DeadLetterReason::Refused, (0, offset, i64::try_from(now()).expect("a time")));
-        Self { reason, id: Some(id), value: Some(value), stood, detail: "no", at: now() }
+        Self { reason, id: Some(id), value: Some(value), stood, detail: "no", attempts: 1, in_doubt: false, at: now() }
     }
 
     fn record(&self, topic: &str) -> Source {
@@ -115,7 +118,8 @@ impl Letters {
                 reason: letter.reason,
                 detail: letter.detail.to_owned(),
                 status: Some(400),
-                attempts: 1,
+                attempts: letter.attempts,
+                in_doubt: letter.in_doubt,
                 id: letter.id.map(|id| WireId(id.into())),
                 at: UnixMillis(letter.at),
             });

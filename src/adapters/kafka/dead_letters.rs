@@ -14,6 +14,7 @@ use super::config::producer;
 use super::context;
 use crate::domain::letter as names;
 use crate::domain::time::UnixMillis;
+use crate::domain::verdict::Delivery;
 use crate::ports::{DeadLetter, DeadLetters};
 
 /// The largest record that is sent whole: a broker closes the connection on a request above its
@@ -149,7 +150,7 @@ fn code(error: &KafkaError) -> RDKafkaErrorCode {
 
 /// The record's headers as they were, and behind them what is said about it.
 fn headers(letter: &DeadLetter, detail: &str, namespace: &str) -> OwnedHeaders {
-    let mut headers = OwnedHeaders::new_with_capacity(letter.record.headers().count() + 10);
+    let mut headers = OwnedHeaders::new_with_capacity(letter.record.headers().count() + 11);
     for (name, value) in letter.record.headers() {
         headers = headers.insert(Header { key: &String::from_utf8_lossy(name), value });
     }
@@ -165,6 +166,7 @@ fn said(letter: &DeadLetter, detail: &str, namespace: &str) -> Vec<(&'static str
     let mut said = vec![(names::ERROR, letter.reason.to_string()), (names::DETAIL, detail.to_owned())];
     said.extend(letter.status.map(|status| (names::STATUS, status.to_string())));
     said.push((names::ATTEMPTS, letter.attempts.to_string()));
+    said.push((names::DELIVERY, Delivery::of(letter.in_doubt).as_str().to_owned()));
     said.extend(letter.id.as_ref().map(|id| (names::MESSAGE_ID, id.0.to_string())));
     said.extend([
         (names::NAMESPACE, namespace.to_owned()),
@@ -212,6 +214,7 @@ mod tests {
             detail: "422".into(),
             status,
             attempts: 2,
+            in_doubt: false,
             id: id.map(|id| WireId(id.into())),
             at: UnixMillis(951_782_400_123),
         }
@@ -221,8 +224,8 @@ mod tests {
     fn what_is_said_about_a_letter_stands_behind_its_own_headers() {
         let names: Vec<_> =
             said(&letter(Some(422), Some("a")), "422", "billing").into_iter().map(|(name, _)| name).collect();
-        let all = "once-error once-detail once-status once-attempts once-message-id once-namespace once-source-topic \
-                   once-source-partition once-source-offset once-at";
+        let all = "once-error once-detail once-status once-attempts once-delivery once-message-id once-namespace \
+                   once-source-topic once-source-partition once-source-offset once-at";
         assert_eq!(names.join(" "), all);
     }
 

@@ -1,7 +1,5 @@
-//! Sends letters back, in transactions: records and markers, then the marks in Redis, then the commit.
-//!
-//! A mark that was removed after the commit could still settle the record as a duplicate: it would be lost. Removed
-//! before it, at worst a letter stays without a mark, and the next run sends it.
+//! Sends letters back, in transactions of records and markers. Redis is only asked: a record that comes back says which
+//! letter it was, and takes the mark of that one over by itself, so nothing can come between a mark and the commit.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,8 +12,7 @@ use super::targets::Targets;
 use super::trouble::{Trouble, patiently};
 use crate::adapters::claims::redis::RedisClaims;
 use crate::adapters::kafka::{Outgoing, Seen, Span, TopicReader, TransactionError, Transactions, Wanted};
-use crate::domain::claim::{ClaimValue, Digest, IdHash, Stored};
-use crate::domain::identity::MessageId;
+use crate::domain::claim::{Digest, IdHash, Stored};
 use crate::domain::letter::{Letter, Marker};
 use crate::domain::record::Record;
 use crate::domain::redrive::{Fate, fate};
@@ -26,8 +23,6 @@ use crate::telemetry::rfc3339;
 /// Letters and bytes of one transaction, at most (one letter may be larger).
 const BATCH: usize = 100;
 const BATCH_BYTES: u64 = 1024 * 1024;
-/// How often a batch is begun anew because a mark has changed under it.
-const TRIES: usize = 5;
 
 /// A letter that is asked for.
 pub(super) struct Pending {
@@ -42,8 +37,8 @@ pub(super) struct Pending {
 /// What is done with a letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Plan {
-    /// It is sent back, once that mark is removed.
-    Send(Option<ClaimValue>),
+    /// It is sent back.
+    Send,
     /// It stays, and no later run sends it either: a marker says so.
     Settle(Kept),
     /// It stays.
@@ -154,24 +149,13 @@ impl Post<'_> {
         if self.markers.is_full_with(batch.len()) {
             return Err(self.trouble(full().words));
         }
-        for _ in 0..TRIES {
-            let plans = self.plan(&batch)?;
-            let Some(producer) = self.producer else {
-                self.count(&batch, &plans);
-                return Ok(());
-            };
-            if plans.iter().all(|plan| matches!(plan, Plan::Keep(_))) {
-                self.count(&batch, &plans);
-                return Ok(());
-            }
-            if self.transact(producer, &batch, &plans)? {
-                self.count(&batch, &plans);
-                return Ok(());
-            }
+        let plans = self.plan(&batch)?;
+        let changes = plans.iter().any(|plan| !matches!(plan, Plan::Keep(_)));
+        if let Some(producer) = self.producer.filter(|_| changes) {
+            self.transact(producer, &batch, &plans)?;
         }
-        Err(self.trouble(
-            "marks in Redis keep changing under the letters; run it again when there is less going on".to_owned(),
-        ))
+        self.count(&batch, &plans);
+        Ok(())
     }
 
     fn plan(&self, batch: &[Pending]) -> Result<Vec<Plan>, Trouble> {
@@ -189,11 +173,10 @@ impl Post<'_> {
             if self.markers.has_record(source) || sent.contains(&source) {
                 return Plan::Settle(Kept::Copy);
             }
-            let position_made = pending.letter.id.as_ref().is_some_and(MessageId::is_position_made);
-            match fate(stored, pending.digest, position_made) {
-                Fate::Send { remove } => {
+            match fate(stored, pending.digest) {
+                Fate::Send => {
                     sent.insert(source);
-                    Plan::Send(remove)
+                    Plan::Send
                 }
                 Fate::DoneSince => Plan::Settle(Kept::DoneSince),
                 Fate::InProgress => Plan::Keep(Kept::InProgress),
@@ -203,37 +186,15 @@ impl Post<'_> {
         Ok(batch.iter().map(plan).collect())
     }
 
-    /// One transaction. `false`: a mark has changed, and nothing was sent.
-    fn transact(&mut self, producer: &Transactions, batch: &[Pending], plans: &[Plan]) -> Result<bool, Trouble> {
+    /// One transaction: all of it, or nothing.
+    fn transact(&self, producer: &Transactions, batch: &[Pending], plans: &[Plan]) -> Result<(), Trouble> {
         let sent = self.produce(producer, batch, plans).and_then(|()| producer.flush());
-        if let Err(error) = sent {
-            producer.abort();
-            return Err(self.kafka(&error));
-        }
-        let mark = |(pending, plan): (&Pending, &Plan)| match plan {
-            Plan::Send(Some(mark)) => Some((pending.id?, *mark)),
-            _ => None,
-        };
-        let marks: Vec<_> = batch.iter().zip(plans).filter_map(mark).collect();
-        match self.runtime.block_on(patiently(async || self.claims.remove(&marks).await)) {
-            Ok(gone) if gone.iter().all(|gone| *gone) => {}
-            Ok(_) => {
+        sent.and_then(|()| producer.commit()).map_err(|error| {
+            if !matches!(error, TransactionError::Unknown(_)) {
                 producer.abort();
-                return Ok(false);
             }
-            Err(error) => {
-                producer.abort();
-                return Err(self.redis(&error));
-            }
-        }
-        match producer.commit() {
-            Ok(()) => Ok(true),
-            Err(error @ TransactionError::Unknown(_)) => Err(self.kafka(&error)),
-            Err(error) => {
-                producer.abort();
-                Err(self.kafka(&error))
-            }
-        }
+            self.kafka(&error)
+        })
     }
 
     fn produce(&self, producer: &Transactions, batch: &[Pending], plans: &[Plan]) -> Result<(), TransactionError> {
@@ -244,9 +205,11 @@ impl Post<'_> {
             if matches!(plan, Plan::Keep(_)) {
                 continue;
             }
-            if matches!(plan, Plan::Send(_)) {
-                let headers = letter.sent_back(record).into_iter();
-                let headers = headers.map(|(name, value)| (std::str::from_utf8(name).unwrap_or(""), value));
+            if matches!(plan, Plan::Send) {
+                let said = letter.sent_back(self.namespace);
+                let said = said.iter().map(|(name, value)| (*name, Some(value.as_bytes())));
+                let own = letter.headers(record);
+                let headers = own.map(|(name, value)| (std::str::from_utf8(name).unwrap_or(""), value)).chain(said);
                 producer.send(&Outgoing {
                     topic: &letter.topic,
                     partition: self.targets.partition(&letter.topic, letter.partition),
@@ -273,7 +236,7 @@ impl Post<'_> {
     fn count(&mut self, batch: &[Pending], plans: &[Plan]) {
         for (pending, plan) in batch.iter().zip(plans) {
             match plan {
-                Plan::Send(_) => self.report.sent(&pending.letter),
+                Plan::Send => self.report.sent(&pending.letter),
                 Plan::Settle(kept) | Plan::Keep(kept) => self.report.keep(*kept),
             }
             if !matches!(plan, Plan::Keep(_)) {

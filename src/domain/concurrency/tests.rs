@@ -91,6 +91,16 @@ fn an_overloaded_app_is_sent_less_at_once_and_more_again_when_it_is_not() {
     assert!(world.run(steady, 5) > 0.9 * steady(64), "{:?}", world.limiter);
 }
 
+/// Each request takes 20 s: that many turns, not minutes for each level.
+#[test]
+fn an_app_that_takes_long_for_each_request_is_soon_sent_more_again_too() {
+    let slow = |open: usize| open as f64 / 20.0;
+    let mut world = World::new(64, 0.0);
+    (0..10_000).for_each(|_| world.limiter.overloaded());
+    world.run(slow, 20 * 30);
+    assert!(world.limiter.limit() > 56, "{:?}", world.limiter);
+}
+
 #[test]
 fn an_app_that_becomes_slower_or_quicker_is_measured_anew() {
     let mut world = World::new(64, 0.0);

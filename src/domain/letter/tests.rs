@@ -3,11 +3,12 @@
 use super::*;
 use crate::domain::record::Position;
 
-const SAID: [(&str, &str); 10] = [
+const SAID: [(&str, &str); 11] = [
     (ERROR, "refused"),
     (DETAIL, "said no"),
     (STATUS, "422"),
     (ATTEMPTS, "2"),
+    (DELIVERY, "first"),
     (MESSAGE_ID, "a%20b"),
     (NAMESPACE, "billing"),
     (SOURCE_TOPIC, "orders"),
@@ -43,10 +44,11 @@ fn what_may_be_absent_is_and_what_must_stand_there_does() {
     for (place, (name, _)) in SAID.iter().enumerate() {
         let mut said = SAID.to_vec();
         said.remove(place);
-        let optional = [STATUS, MESSAGE_ID, NAMESPACE].contains(name);
+        let optional = [STATUS, DELIVERY, MESSAGE_ID, NAMESPACE].contains(name);
         assert_eq!(Letter::read(&record(&[("h", "1")], &said, b"v")).is_some(), optional, "{name}");
     }
-    for (name, value) in [(SOURCE_OFFSET, "x"), (SOURCE_PARTITION, "1.5"), (MESSAGE_ID, "%4")] {
+    for (name, value) in [(SOURCE_OFFSET, "x"), (SOURCE_PARTITION, "1.5"), (MESSAGE_ID, "%4"), (ATTEMPTS, "4294967295")]
+    {
         let said = SAID.map(|(known, old)| (known, if known == name { value } else { old }));
         assert_eq!(Letter::read(&record(&[], &said, b"v")), None, "{name}");
     }
@@ -88,4 +90,41 @@ fn copies_of_a_letter_have_one_record_and_other_letters_another() {
     for name in [SOURCE_TOPIC, SOURCE_PARTITION, SOURCE_OFFSET, MESSAGE_ID, NAMESPACE] {
         assert_ne!(input(&SAID), with(name, "4"), "{name}");
     }
+}
+
+#[test]
+fn a_letter_says_whether_it_is_in_doubt_and_one_that_does_not_say_may_be() {
+    for (said, in_doubt) in
+        [(Some("first"), false), (Some("possible-repeat"), true), (Some("second"), true), (None, true)]
+    {
+        let mut all = SAID.to_vec();
+        match said {
+            Some(said) => all[4].1 = said,
+            None => drop(all.remove(4)),
+        }
+        assert_eq!(Letter::read(&record(&[], &all, b"v")).map(|letter| letter.in_doubt), Some(in_doubt), "{said:?}");
+    }
+}
+
+#[test]
+fn what_is_said_on_a_record_that_is_sent_back_is_read_by_its_own_namespace_only() {
+    let letter = Letter::read(&record(&[("h", "1")], &SAID, b"v")).expect("a letter");
+    let said = letter.sent_back("billing");
+    let said: Vec<(&str, &str)> = said.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let back = record(&[("h", "1")], &said, b"v");
+    let expected = SentBack { source: (3, Offset(42)), attempts: 2, in_doubt: false };
+    assert_eq!(SentBack::read(&back, "billing"), Some(expected));
+    assert_eq!(SentBack::read(&back, "shipping"), None);
+    for left_out in 0..said.len() {
+        let mut part = said.clone();
+        part.remove(left_out);
+        assert_eq!(SentBack::read(&record(&[], &part, b"v"), "billing"), None, "without {}", said[left_out].0);
+    }
+    assert_eq!(SentBack::read(&record(&[], &SAID, b"v"), "billing"), None, "a letter");
+    assert_eq!(SentBack::read(&record(&[], &[], b"v"), "billing"), None);
+
+    // Given up again, it is a letter whose own headers are those that the producer wrote.
+    let again = record(&[("h", "1")], &[&said[..], &SAID].concat(), b"v");
+    let letter = Letter::read(&again).expect("a letter");
+    assert_eq!(letter.headers(&again).map(|(name, _)| name.to_vec()).collect::<Vec<_>>(), [b"h"]);
 }

@@ -46,7 +46,7 @@ fn slot(life: Life, hold: Hold, scene: &Scene) -> (Life, Effects) {
     if hold.in_doubt {
         match scene.rules.in_doubt {
             InDoubt::Repeat => {}
-            _ if life.sent_back && hold.last_attempt() == 0 => {}
+            _ if life.is_decided(hold.last_attempt()) => {}
             InDoubt::DeadLetter => return dead_letter(life, DeadLetterReason::InDoubt, Some(hold), scene),
             InDoubt::Lookup if scene.now.wall < hold.surely_over() => {
                 // Looked at again in between: another host's clock may be far ahead of ours.
@@ -188,6 +188,7 @@ fn draws_on_budget(reason: DeadLetterReason) -> bool {
 }
 
 fn letter(life: Life, reason: DeadLetterReason, hold: Option<Hold>) -> (Life, Effects) {
-    let attempts = hold.map_or(0, |hold| hold.last_attempt());
-    (life.to(State::DeadLettering { reason, hold }), Effects::one(Effect::DeadLetter { reason, attempts }))
+    let before = (life.carried.spent.attempt, life.carried.in_doubt);
+    let (attempts, in_doubt) = hold.map_or(before, |hold| (hold.last_attempt(), hold.in_doubt));
+    (life.to(State::DeadLettering { reason, hold }), Effects::one(Effect::DeadLetter { reason, attempts, in_doubt }))
 }

@@ -102,6 +102,11 @@ fn judge(life: Life, mine: ClaimValue, stored: Stored, scene: &Scene) -> (Life, 
 
 fn judge_found(life: Life, found: ClaimValue, scene: &Scene) -> (Life, Effects) {
     match found {
+        ClaimValue::Dead { position, digest } if life.was_letter_of(position) && digest == life.digest => {
+            // The mark of its own letter. When its last request ended nobody remembers.
+            let spent = Spent { deadline: doubted_deadline(scene), ..life.carried.spent };
+            take_over(life, found, spent, life.carried.in_doubt, scene)
+        }
         ClaimValue::Done { .. } | ClaimValue::Dead { .. } => settled_before(life, found, scene),
         ClaimValue::Released { spent, in_doubt, .. } => take_over(life, found, spent, in_doubt, scene),
         ClaimValue::Claimed { session, .. } if session == scene.session => {

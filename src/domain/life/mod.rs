@@ -12,6 +12,7 @@ mod tests;
 use std::time::Duration;
 
 use super::claim::{ClaimValue, Digest, SessionId, Spent, Stored};
+use super::letter::SentBack;
 use super::reasons::{DeadLetterReason, DuplicateCause};
 use super::record::Position;
 use super::retry::RetryPolicy;
@@ -82,9 +83,11 @@ pub struct Life {
     pub leaving: bool,
     /// It has waited for another record with the same ID.
     pub waited: bool,
-    /// Somebody has sent it back from the dead-letter topic, in doubt as it is: to be repeated, neither given up again for
-    /// the same doubt nor, where it has another ID now, looked up by that.
-    pub sent_back: bool,
+    /// It was given up before, and sent back from the dead-letter topic.
+    letter: Option<SentBack>,
+    /// The doubt that it came back with is decided: it is repeated, neither given up again for the same doubt nor, where
+    /// it has another ID now, looked up by that.
+    decided: bool,
     position: Position,
     digest: Digest,
     carried: Carried,
@@ -320,6 +323,8 @@ pub enum Effect {
         reason: DeadLetterReason,
         /// Requests sent so far.
         attempts: u32,
+        /// Whether one of them may have had its effect.
+        in_doubt: bool,
     },
     /// Tell the operator that it blocks its lane.
     Blocked(DeadLetterReason),
@@ -369,7 +374,8 @@ impl Life {
             state: State::Waiting,
             leaving: false,
             waited: false,
-            sent_back: false,
+            letter: None,
+            decided: false,
             position,
             digest,
             carried,
@@ -377,16 +383,40 @@ impl Life {
         }
     }
 
+    /// The same, sent back from the dead-letter topic: it goes on counting where its letter stopped. `decided`: whoever
+    /// sent it back wants it repeated, whatever the rules say of doubt.
+    #[must_use]
+    pub fn sent_back(self, letter: SentBack, decided: bool) -> Self {
+        let spent = Spent { attempt: letter.attempts, ..self.carried.spent };
+        let carried = Carried { spent, in_doubt: self.carried.in_doubt || letter.in_doubt };
+        Self { letter: Some(letter), decided: decided && letter.in_doubt, carried, ..self }
+    }
+
+    /// Whether a mark at that position is the one of the letter that it was.
+    fn was_letter_of(&self, position: Position) -> bool {
+        let at = (position.partition, position.offset);
+        at != (self.position.partition, self.position.offset) && self.letter.is_some_and(|letter| letter.source == at)
+    }
+
+    /// Whether no request was sent since it came back with a doubt that is decided.
+    fn is_decided(&self, last_attempt: u32) -> bool {
+        self.decided && self.letter.is_some_and(|letter| last_attempt <= letter.attempts)
+    }
+
     /// The store may have forgotten that it was handled: neither a claim that is won as new nor one that was just won
-    /// proves that nobody had the message before. What is sent already said what was known then.
+    /// proves that nobody had the message before. What is sent already said what was known then; what follows on it, the
+    /// next request or a letter, says what is known now.
     pub fn doubt(&mut self) {
         self.carried.in_doubt = true;
-        match &mut self.state {
-            State::Claimed { hold } | State::Renewing { hold } | State::BackingOff { hold } if !hold.in_doubt => {
-                hold.in_doubt = true;
-                hold.doubt_until = hold.written.deadline;
-            }
-            _ => {}
+        let hold = match &mut self.state {
+            State::Claimed { hold } | State::TakingOver { hold } | State::Renewing { hold } => hold,
+            State::Sending { hold } | State::BackingOff { hold } => hold,
+            State::DeadLettering { hold: Some(hold), .. } | State::Blocked { hold: Some(hold), .. } => hold,
+            _ => return,
+        };
+        if !hold.in_doubt {
+            hold.in_doubt = true;
+            hold.doubt_until = hold.written.deadline;
         }
     }
 
@@ -477,7 +507,7 @@ impl Hold {
     }
 
     fn delivery(&self) -> Delivery {
-        if self.in_doubt { Delivery::PossibleRepeat } else { Delivery::First }
+        Delivery::of(self.in_doubt)
     }
 }
 

@@ -98,6 +98,10 @@ fn claimed_by(session: SessionId, position: Position, attempt: u32) -> ClaimValu
     ClaimValue::Claimed { session, spent, in_doubt: false, position, digest: PAYLOAD }
 }
 
+fn letter_of(position: Position, attempts: u32, in_doubt: bool) -> SentBack {
+    SentBack { source: (position.partition, position.offset), attempts, in_doubt }
+}
+
 fn found(value: ClaimValue) -> Event {
     Event::Was(Stored::Value(value))
 }
@@ -171,7 +175,7 @@ fn a_claim_of_ours_without_an_open_record_is_stale() {
 fn the_same_id_with_another_payload_is_not_a_duplicate() {
     let other = ClaimValue::Done { position: ELSEWHERE, digest: ANOTHER_PAYLOAD };
     let walk = Walk::new().on(Event::Start).on(found(other));
-    assert_eq!(walk.effects, [Effect::DeadLetter { reason: DeadLetterReason::IdReuse, attempts: 0 }]);
+    assert_eq!(walk.effects, [Effect::DeadLetter { reason: DeadLetterReason::IdReuse, attempts: 0, in_doubt: false }]);
     let walk = walk.on(Event::LetterSent);
     assert_eq!(walk.ended(), Some(End::DeadLettered(DeadLetterReason::IdReuse)), "and its mark is never touched");
 
@@ -182,7 +186,7 @@ fn the_same_id_with_another_payload_is_not_a_duplicate() {
 
 #[test]
 fn each_verdict_has_its_consequence() {
-    let dead = Effect::DeadLetter { reason: DeadLetterReason::Refused, attempts: 1 };
+    let dead = Effect::DeadLetter { reason: DeadLetterReason::Refused, attempts: 1, in_doubt: false };
     assert_eq!(Walk::sending().answered(Verdict::Refused).effects, [Effect::Draw, dead]);
     for verdict in [Verdict::Failed, Verdict::Unknown, Verdict::Overloaded] {
         let walk = Walk::sending().answered(verdict);
@@ -212,7 +216,7 @@ fn only_failed_and_unknown_answers_spend_retries_and_the_last_one_ends_on_the_de
         walk = walk.answered(verdict).on(Event::Timer).on(Event::Replaced).on(Event::Slot);
     }
     let walk = walk.answered(Verdict::Failed);
-    let dead = Effect::DeadLetter { reason: DeadLetterReason::Exhausted, attempts: 5 };
+    let dead = Effect::DeadLetter { reason: DeadLetterReason::Exhausted, attempts: 5, in_doubt: true };
     assert_eq!(walk.effects, [Effect::Draw, dead]);
     let walk = walk.on(Event::LetterFailed);
     assert!(matches!(walk.effect(), Effect::Wake(_)), "a dead-letter failure is backpressure");
@@ -359,7 +363,7 @@ fn in_doubt_a_person_decides_when_the_settings_say_so() {
     let person = Rules { in_doubt: InDoubt::DeadLetter, ..rules() };
     let walk = Walk::with(person).on(Event::Start).on(found(claimed_by(OTHER, HERE, 1))).on(Event::Alive(OTHER, false));
     let walk = walk.on(Event::Replaced).on(Event::Slot);
-    assert_eq!(walk.effect(), Effect::DeadLetter { reason: DeadLetterReason::InDoubt, attempts: 1 });
+    assert_eq!(walk.effect(), Effect::DeadLetter { reason: DeadLetterReason::InDoubt, attempts: 1, in_doubt: true });
 }
 
 #[test]
@@ -474,7 +478,7 @@ fn what_the_app_gives_up_beyond_its_budget_blocks_and_is_tried_again_with_the_re
         let mut walk = Walk::sending();
         walk.rules.retry.attempts = Some(1);
         let affordable = walk.answered(verdict);
-        assert_eq!(affordable.effects, [Effect::Draw, Effect::DeadLetter { reason, attempts: 1 }]);
+        assert_eq!(affordable.effects, [Effect::Draw, Effect::DeadLetter { reason, attempts: 1, in_doubt: false }]);
         let mut walk = Walk::sending();
         (walk.rules.retry.attempts, walk.affords) = (Some(1), false);
         let walk = walk.answered(verdict);
@@ -497,11 +501,14 @@ fn a_letter_that_was_not_taken_costs_the_budget_no_second_time_and_what_is_no_an
     let walk = Walk::sending().answered(Verdict::Refused).on(Event::LetterFailed);
     assert!(matches!(walk.effect(), Effect::Wake(_)));
     let walk = walk.on(Event::Timer);
-    assert_eq!(walk.effects, [Effect::DeadLetter { reason: DeadLetterReason::Refused, attempts: 1 }]);
+    assert_eq!(walk.effects, [Effect::DeadLetter { reason: DeadLetterReason::Refused, attempts: 1, in_doubt: false }]);
     let mut walk = Walk::new();
     walk.affords = false;
     let walk = walk.on(Event::Unfit(DeadLetterReason::MissingId));
-    assert_eq!(walk.effects, [Effect::DeadLetter { reason: DeadLetterReason::MissingId, attempts: 0 }]);
+    assert_eq!(
+        walk.effects,
+        [Effect::DeadLetter { reason: DeadLetterReason::MissingId, attempts: 0, in_doubt: false }]
+    );
 }
 
 #[test]
@@ -515,15 +522,90 @@ fn while_it_leaves_a_record_beyond_the_budget_is_given_back() {
 #[test]
 fn what_a_person_has_sent_back_in_doubt_is_repeated_once_also_where_doubt_goes_to_a_person() {
     let rules = Rules { in_doubt: InDoubt::DeadLetter, ..rules() };
-    let walk = |sent_back| {
+    let walk = |decided| {
         let mut walk = Walk::with(rules);
-        walk.life = Life { sent_back, ..Life::new(HERE, PAYLOAD, true) };
+        walk.life = walk.life.sent_back(letter_of(ELSEWHERE, 3, true), decided);
         walk.on(Event::Start).on(Event::Was(Stored::Nothing)).on(Event::Slot)
     };
     let given = |walk: &Walk| matches!(walk.effect(), Effect::DeadLetter { reason: DeadLetterReason::InDoubt, .. });
     assert!(given(&walk(false)));
     let sent = walk(true);
-    assert_eq!(sent.sent(), Some((Delivery::PossibleRepeat, 1)));
+    assert_eq!(sent.sent(), Some((Delivery::PossibleRepeat, 4)));
     let again = sent.answered(Verdict::Unknown).on(Event::Timer).on(Event::Replaced).on(Event::Slot);
     assert!(given(&again), "that is another doubt: {:?}", again.effects);
+}
+
+/// The mark of its own letter is taken over; whoever else finds that mark is a duplicate.
+#[test]
+fn what_is_sent_back_goes_on_counting_where_its_letter_stopped() {
+    let dead = |position| found(ClaimValue::Dead { position, digest: PAYLOAD });
+    for (in_doubt, delivery) in [(false, Delivery::First), (true, Delivery::PossibleRepeat)] {
+        let asks = |letter| {
+            let mut walk = Walk::new();
+            walk.life = walk.life.sent_back(letter, false);
+            walk.on(Event::Start)
+        };
+        let back = || asks(letter_of(ELSEWHERE, 3, in_doubt));
+        let over = back().on(dead(ELSEWHERE));
+        assert!(matches!(over.effect(), Effect::Replace { expected: ClaimValue::Dead { .. }, .. }));
+        assert_eq!(over.on(Event::Replaced).on(Event::Slot).sent(), Some((delivery, 4)));
+        let forgotten = back().on(Event::Was(Stored::Nothing)).on(Event::Slot);
+        assert_eq!(forgotten.sent(), Some((delivery, 4)), "whatever Redis has forgotten");
+        let refused = forgotten.answered(Verdict::Refused);
+        let letter = Effect::DeadLetter { reason: DeadLetterReason::Refused, attempts: 4, in_doubt };
+        assert_eq!(refused.effects, [Effect::Draw, letter]);
+
+        let redelivered = back().on(dead(HERE)).ended();
+        let own = asks(letter_of(HERE, 3, in_doubt)).on(dead(HERE)).ended();
+        for ended in [redelivered, own] {
+            assert_eq!(ended, Some(End::Duplicate { cause: DuplicateCause::Redelivery, reused: false }));
+        }
+        let behind = Position { offset: Offset(10), ..ELSEWHERE };
+        let another = back().on(dead(behind)).ended();
+        assert_eq!(another, Some(End::Duplicate { cause: DuplicateCause::Producer, reused: false }));
+        let done = back().on(found(ClaimValue::Done { position: ELSEWHERE, digest: PAYLOAD })).ended();
+        assert_eq!(done, Some(End::Duplicate { cause: DuplicateCause::Producer, reused: false }));
+        let reused = back().on(found(ClaimValue::Dead { position: ELSEWHERE, digest: ANOTHER_PAYLOAD }));
+        assert!(matches!(reused.effect(), Effect::DeadLetter { reason: DeadLetterReason::IdReuse, .. }));
+    }
+}
+
+/// A lookup that comes while the last request may still be at work could say "not applied" too early.
+#[test]
+fn what_is_sent_back_in_doubt_is_looked_up_once_its_last_request_is_surely_over() {
+    let lookup = Rules { in_doubt: InDoubt::Lookup, ..rules() };
+    for before in [Stored::Nothing, Stored::Value(ClaimValue::Dead { position: ELSEWHERE, digest: PAYLOAD })] {
+        let mut walk = Walk::with(lookup);
+        walk.life = walk.life.sent_back(letter_of(ELSEWHERE, 3, true), false);
+        let mut walk = walk.on(Event::Start).on(Event::Was(before));
+        if before != Stored::Nothing {
+            walk = walk.on(Event::Replaced);
+        }
+        let mut walk = walk.on(Event::Slot);
+        assert!(matches!(walk.effect(), Effect::Wake(_)), "{:?}", walk.effects);
+        walk.wall += 30_000;
+        assert_eq!(walk.on(Event::Timer).on(Event::Slot).effects, [Effect::LookUp]);
+    }
+}
+
+/// What the store forgot is noticed late now and then: whatever follows on a request under way says what is known by then.
+#[test]
+fn doubt_that_comes_while_a_request_is_open_is_told_by_what_follows_on_it() {
+    let doubted = |mut walk: Walk| {
+        walk.life.doubt();
+        walk
+    };
+    let again = doubted(Walk::sending()).answered(Verdict::Failed).on(Event::Timer).on(Event::Replaced);
+    assert_eq!(again.on(Event::Slot).sent(), Some((Delivery::PossibleRepeat, 2)));
+    let letter = Effect::DeadLetter { reason: DeadLetterReason::Refused, attempts: 1, in_doubt: true };
+    assert_eq!(doubted(Walk::sending()).answered(Verdict::Refused).effects, [Effect::Draw, letter]);
+    let failed = doubted(Walk::sending().answered(Verdict::Refused)).on(Event::LetterFailed).on(Event::Timer);
+    assert_eq!(failed.effects, [letter], "the letter that is written again says so");
+    let mut blocked = Walk::with(Rules { dead_letters: false, ..rules() }).on(Event::Start);
+    blocked = doubted(blocked.on(Event::Was(Stored::Nothing)).on(Event::Slot).answered(Verdict::Refused));
+    let again = blocked.on(Event::Unblock).on(Event::Replaced).on(Event::Slot);
+    assert_eq!(again.sent(), Some((Delivery::PossibleRepeat, 2)));
+    let released = ClaimValue::Released { spent: Spent::default(), in_doubt: false, position: HERE, digest: PAYLOAD };
+    let taking = doubted(Walk::new().on(Event::Start).on(found(released))).on(Event::Replaced).on(Event::Slot);
+    assert_eq!(taking.sent(), Some((Delivery::PossibleRepeat, 1)));
 }

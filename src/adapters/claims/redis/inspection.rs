@@ -1,4 +1,4 @@
-//! What people ask of the store: what it knows of messages, and the removal of marks before they are sent back.
+//! What people ask of the store: what it knows of messages.
 
 use redis::Value;
 
@@ -10,7 +10,6 @@ use super::request::{Request, count, strange};
 use crate::domain::claim::{ClaimValue, IdHash};
 use crate::domain::claim_codec::decode;
 use crate::domain::inspection::{Held, Sighting};
-use crate::failpoints::{self, Failpoint};
 use crate::ports::{ClaimCommand, StoreError};
 
 impl RedisClaims {
@@ -46,18 +45,6 @@ impl RedisClaims {
         })
         .await
     }
-
-    /// Removes each of these marks, if exactly that one stands there; `true` for those that are gone afterwards. May be
-    /// sent again after a lost reply.
-    ///
-    /// # Errors
-    /// As of every request: away, or refused. Some may have been removed.
-    pub async fn remove(&self, marks: &[(IdHash, ClaimValue)]) -> Result<Vec<bool>, StoreError> {
-        let requests = marks.iter().map(|(id, expected)| Request::Remove(*id, *expected)).collect();
-        let gone = self.ask_each(requests, gone).await?;
-        failpoints::pass(Failpoint::RedriveUnmarked);
-        Ok(gone)
-    }
 }
 
 fn held(answer: &Value, node: &Address) -> Result<Held, Fault> {
@@ -68,15 +55,6 @@ fn held(answer: &Value, node: &Address) -> Result<Held, Fault> {
             Ok(decode(bytes).map_or(unreadable, Held::Value))
         }
         Value::ServerError(error) if error.code() == "WRONGTYPE" => Ok(Held::OtherType),
-        other => Err(strange(node, other)),
-    }
-}
-
-fn gone(answer: &Value, node: &Address) -> Result<bool, Fault> {
-    match answer {
-        Value::Int(_) => Ok(true),
-        Value::BulkString(_) => Ok(false),
-        Value::ServerError(error) if error.code() == "WRONGTYPE" => Ok(false),
         other => Err(strange(node, other)),
     }
 }

@@ -7,7 +7,7 @@ use redis::{Cmd, Value};
 use super::config::Address;
 use super::fault::Fault;
 use super::keys::Keys;
-use crate::domain::claim::{ClaimValue, IdHash, SessionId, Stored};
+use crate::domain::claim::{IdHash, SessionId, Stored};
 use crate::domain::claim_codec::{decode, encode};
 use crate::domain::past_codec::{HEADER, OWNED, Owner, header};
 use crate::domain::record::TopicPartition;
@@ -26,15 +26,6 @@ local function is(want)
 end
 if is(ARGV[2]) then redis.call('PEXPIRE', KEYS[1], ARGV[3]) return 1 end
 if is(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1 end
-return was";
-/// Compare-and-delete, with the same "same". Finding nothing is success: the reply to an earlier try may have been lost.
-const COMPARE_AND_DELETE: &str = "\
-local was, want = redis.call('GET', KEYS[1]), ARGV[1]
-if not was then return 1 end
-local theirs, ours = string.byte(was), string.byte(want)
-local newer = #was > #want and theirs > ours and theirs - theirs % 16 == ours - ours % 16
-  and string.sub(was, 2, #want) == string.sub(want, 2)
-if was == want or newer then redis.call('DEL', KEYS[1]) return 1 end
 return was";
 /// Makes the new header's owner the only one who may keep a past; what is of another version stays as it is, and so does
 /// what is the owner's already.
@@ -83,8 +74,6 @@ pub(super) enum Request<'a> {
     KeepPast(&'a TopicPartition, &'a [u8]),
     /// Tells how long a message's key still lives.
     Lifetime(IdHash),
-    /// Removes a mark, if exactly this one stands there.
-    Remove(IdHash, ClaimValue),
 }
 
 impl Request<'_> {
@@ -98,8 +87,7 @@ impl Request<'_> {
                 | ClaimCommand::Shorten { id, .. }
                 | ClaimCommand::Look { id },
             )
-            | Self::Lifetime(id)
-            | Self::Remove(id, _) => keys.id(*id, out),
+            | Self::Lifetime(id) => keys.id(*id, out),
             Self::Claims(ClaimCommand::IsAlive { session })
             | Self::Open(session, _)
             | Self::Renew(session, _)
@@ -141,7 +129,6 @@ impl Request<'_> {
             }
             Self::KeepPast(_, past) => cmd.arg("EVAL").arg(KEEP_PAST).arg(1).arg(key).arg(*past).arg(OWNED).arg(HEADER),
             Self::Lifetime(_) => cmd.arg("PTTL").arg(key),
-            Self::Remove(_, expected) => cmd.arg("EVAL").arg(COMPARE_AND_DELETE).arg(1).arg(key).arg(encode(expected)),
         };
         cmd
     }
