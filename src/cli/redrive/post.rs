@@ -69,13 +69,11 @@ impl Post<'_> {
         let wanted = Wanted { every_header: true, key: true, value: true, ..Wanted::default() };
         let (stop, mut trouble) = (AtomicBool::new(false), None);
         let read = reader.read(spans, &wanted, &stop, &mut |seen| {
-            let Err(error) = self.see(seen) else {
-                stop.store(self.is_enough(), Ordering::Relaxed);
-                return;
-            };
-            // What is still handed over once reading has been stopped is of no interest.
-            trouble.get_or_insert(error);
-            stop.store(true, Ordering::Relaxed);
+            if trouble.is_some() {
+                return; // handed over before reading has stopped
+            }
+            trouble = self.see(seen).err();
+            stop.store(trouble.is_some() || self.is_enough(), Ordering::Relaxed);
         });
         if let Some(trouble) = trouble {
             return Err(trouble);

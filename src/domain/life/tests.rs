@@ -565,8 +565,8 @@ fn what_is_sent_back_goes_on_counting_where_its_letter_stopped() {
         assert_eq!(another, Some(End::Duplicate { cause: DuplicateCause::Producer, reused: false }));
         let done = back().on(found(ClaimValue::Done { position: ELSEWHERE, digest: PAYLOAD })).ended();
         assert_eq!(done, Some(End::Duplicate { cause: DuplicateCause::Producer, reused: false }));
-        let reused = back().on(found(ClaimValue::Dead { position: ELSEWHERE, digest: ANOTHER_PAYLOAD }));
-        assert!(matches!(reused.effect(), Effect::DeadLetter { reason: DeadLetterReason::IdReuse, .. }));
+        let other = back().on(found(ClaimValue::Dead { position: ELSEWHERE, digest: ANOTHER_PAYLOAD }));
+        assert!(matches!(other.effect(), Effect::DeadLetter { reason: DeadLetterReason::IdReuse, .. }));
     }
 }
 
