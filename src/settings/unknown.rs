@@ -6,6 +6,9 @@ use super::problems::Fault;
 use super::properties;
 use super::table;
 
+/// Characters; no real name is nearly as long.
+const LONGEST: usize = 200;
+
 /// Says what a name that sets nothing was probably meant to be; the value is looked at, never shown.
 pub(super) fn fault(name: &str, value: &OsStr) -> Fault {
     if is_service_link(name, value) {
@@ -26,8 +29,9 @@ pub(super) fn fault(name: &str, value: &OsStr) -> Fault {
     Fault::new("is unknown", format!("did you mean {}?", nearest(name)))
 }
 
-/// The real name with the fewest edits; ties go to the first in the table.
+/// The real name with the fewest edits; ties go to the first in the table. Of an absurd name the beginning will do.
 fn nearest(name: &str) -> String {
+    let name = &name.chars().take(LONGEST).collect::<String>();
     let bare = name.strip_prefix("ONCE_KAFKA_").map(|rest| format!("{}{rest}", properties::PREFIX));
     if let Some(meant) = bare.filter(|meant| properties::by_variable(meant).is_some()) {
         return meant;
@@ -42,7 +46,7 @@ fn nearest(name: &str) -> String {
         let twin = property.secret().then(|| format!("{name}_FILE"));
         [Some(name), twin].into_iter().flatten()
     });
-    plain.chain(client).min_by_key(|real| strsim::damerau_levenshtein(real, name)).unwrap_or_default()
+    plain.chain(client).min_by_key(|real| strsim::osa_distance(real, name)).unwrap_or_default()
 }
 
 /// Whether Kubernetes injects such a variable for a Service whose name begins with `once`.
