@@ -31,6 +31,7 @@ fn every_lie_is_caught_by_the_check_that_is_meant_for_it() {
         (quiet, Sabotage::CommitsOneTooFar, "passes the open record"),
         (quiet, Sabotage::LogSkipsRecords, "passes the open record"),
         (quiet, Sabotage::LettersAreNotStored, "passes the open record"),
+        (Faults { app_fails: true, ..unknown }, Sabotage::LettersHideDoubt, "says first although"),
         (crashes, Sabotage::SessionsLiveForEver, "not finished in time"),
         (moves, Sabotage::SessionsLookDead, "in doubt"),
         (unknown, Sabotage::DoubtIsHidden, "sent as first although"),

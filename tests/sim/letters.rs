@@ -35,7 +35,8 @@ impl SimLetters {
         if letter.reason == DeadLetterReason::InDoubt {
             truth.goes_on_in_doubt(self.host.number, &format!("the letter of {message:?}"));
         }
-        truth.letter(at, Letter { message, payload: payload_of(record), reason: letter.reason });
+        let in_doubt = letter.in_doubt && self.world.plan.sabotage != Sabotage::LettersHideDoubt;
+        truth.letter(at, Letter { message, payload: payload_of(record), reason: letter.reason, in_doubt });
     }
 }
 

@@ -100,6 +100,8 @@ pub enum Sabotage {
     LogSkipsRecords,
     /// The dead-letter topic acknowledges what it did not store.
     LettersAreNotStored,
+    /// Letters never say that an earlier request may have had its effect.
+    LettersHideDoubt,
     /// The log counts a byte that nobody frees.
     HeldBytesLeak,
     /// The app sees a `possible-repeat` as `first`.

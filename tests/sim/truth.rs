@@ -63,6 +63,8 @@ pub struct Letter {
     pub message: Option<Message>,
     pub payload: String,
     pub reason: DeadLetterReason,
+    /// Whether it says that an earlier request may have had its effect.
+    pub in_doubt: bool,
 }
 
 /// Everything that happened.
@@ -238,6 +240,14 @@ impl Truth {
         self.note(&format!("letter {}/{} {}", at.0, at.1, letter.reason));
         if let Some(message) = &letter.message {
             self.lettered.insert((message.clone(), letter.payload.clone()));
+            // After a loss of memory a duplicate looks new, and so does its letter. Another payload is another message.
+            let tells = self.forgotten.is_empty() && letter.reason != DeadLetterReason::IdReuse;
+            let effects = self.effects.get(message).map(Vec::as_slice).unwrap_or_default();
+            if tells && !letter.in_doubt && effects.iter().any(|effect| effect.payload == letter.payload) {
+                self.broken(&format!(
+                    "the letter of {message:?} says first although an earlier request had its effect"
+                ));
+            }
         }
         self.letters.insert(at, letter);
     }
