@@ -10,11 +10,12 @@ use crate::support::{Answer, Record};
 use crate::told::{Stage, count, messages, names};
 
 /// What is said about a letter, in this order, behind its own headers.
-const SAID: [&str; 10] = [
+const SAID: [&str; 11] = [
     "once-error",
     "once-detail",
     "once-status",
     "once-attempts",
+    "once-delivery",
     "once-message-id",
     "once-namespace",
     "once-source-topic",
@@ -90,6 +91,7 @@ fn a_dead_letter_is_its_record_byte_for_byte_and_what_is_said_about_it() {
             ("once-detail", "the app answered 422".to_owned()),
             ("once-status", "422".to_owned()),
             ("once-attempts", "2".to_owned()),
+            ("once-delivery", "first".to_owned()),
             ("once-namespace", scene.group.clone()),
             ("once-source-topic", scene.topic.clone()),
             ("once-source-partition", partition.to_string()),

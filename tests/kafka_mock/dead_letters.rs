@@ -78,6 +78,7 @@ fn a_letter_keeps_everything_and_says_why_behind_it() {
         ("once-detail", "said no"),
         ("once-status", "422"),
         ("once-attempts", "2"),
+        ("once-delivery", "first"),
         ("once-message-id", "a%20b"),
         ("once-namespace", "billing"),
         ("once-source-topic", "orders"),

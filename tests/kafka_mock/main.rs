@@ -8,4 +8,5 @@ mod groups;
 mod raw;
 mod reading;
 mod starts;
+mod transactions;
 mod trouble;

@@ -18,8 +18,6 @@ use crate::failpoints::{self, Failpoint};
 const STEP: Duration = Duration::from_secs(10);
 /// How long we wait to be let in, and for acknowledgements. Shorter than a transaction may last (a minute).
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a commit whose outcome is unknown is asked for again.
-const COMMIT_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Why a transaction, or all of them, came to nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,7 +85,9 @@ impl ProducerContext for Context {
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         self.with(|tally| match result {
             Ok(_) => tally.acknowledged += 1,
-            Err((error, _)) => tally.failed = Some(code(error)),
+            Err((error, _)) => {
+                tally.failed.get_or_insert(code(error));
+            }
         });
     }
 }
@@ -140,7 +140,7 @@ impl Transactions {
         self.again(PATIENCE, || self.producer.flush(STEP))?;
         let (whole, failed) = self.context().with(|tally| (tally.acknowledged == tally.sent, tally.failed));
         match failed {
-            Some(code) => Err(self.judge(&KafkaError::MessageProduction(code))),
+            Some(code) => Err(self.why(code)),
             None if !whole => Err(TransactionError::Failed("not everything was acknowledged".to_owned())),
             None => {
                 failpoints::pass(Failpoint::RedriveProduced);
@@ -149,13 +149,23 @@ impl Transactions {
         }
     }
 
+    /// Why a record was not acknowledged. Those that were not sent because the transaction had come to nothing are purged:
+    /// the client says why when it is asked to commit, which it refuses.
+    fn why(&self, code: RDKafkaErrorCode) -> TransactionError {
+        let purged = [RDKafkaErrorCode::PurgeQueue, RDKafkaErrorCode::PurgeInflight].contains(&code);
+        match purged.then(|| self.producer.commit_transaction(STEP)) {
+            Some(Err(error)) => self.judge(&error),
+            _ => self.judge(&KafkaError::MessageProduction(code)),
+        }
+    }
+
     /// Makes the transaction's records count.
     ///
     /// # Errors
-    /// [`TransactionError::Unknown`] when nobody could say within two minutes; else they do not count: abort.
-    pub fn commit(&self) -> Result<(), TransactionError> {
-        let end = Instant::now() + COMMIT_PATIENCE;
-        while let Err(error) = self.producer.commit_transaction(STEP) {
+    /// [`TransactionError::Unknown`] when nobody could say within `patience`; else they do not count: abort.
+    pub fn commit(&self, patience: Duration) -> Result<(), TransactionError> {
+        let end = Instant::now() + patience;
+        while let Err(error) = self.producer.commit_transaction(STEP.min(patience)) {
             if !may_again(&error) {
                 return Err(self.judge(&error));
             }

@@ -85,3 +85,21 @@ pub(super) fn full() -> Trouble {
          ones were; shorten its retention, or use another topic"
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markers_are_remembered_up_to_their_bound_and_no_further() {
+        let mut markers = Markers::default();
+        for number in 0..MOST_MARKERS {
+            assert!(!markers.is_full_with(1), "{number}");
+            let offset = Offset(i64::try_from(number).expect("small"));
+            markers.add(&Marker { partition: 0, offset, record: (number as u128).to_le_bytes() });
+        }
+        assert!(!markers.is_full_with(0) && markers.is_full_with(1));
+        assert!(markers.has_letter(0, Offset(7)) && !markers.has_letter(1, Offset(7)));
+        assert!(markers.has_record(7_u128.to_le_bytes()) && !markers.has_record([0xff; 16]));
+    }
+}

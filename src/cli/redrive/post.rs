@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::super::progress::{Progress, rate};
 use super::markers::{Markers, full};
@@ -23,6 +24,9 @@ use crate::telemetry::rfc3339;
 /// Letters and bytes of one transaction, at most (one letter may be larger).
 const BATCH: usize = 100;
 const BATCH_BYTES: u64 = 1024 * 1024;
+
+/// How long a commit whose outcome is unknown is asked for again.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(120);
 
 /// A letter that is asked for.
 pub(super) struct Pending {
@@ -187,7 +191,7 @@ impl Post<'_> {
     /// One transaction: all of it, or nothing.
     fn transact(&self, producer: &Transactions, batch: &[Pending], plans: &[Plan]) -> Result<(), Trouble> {
         let sent = self.produce(producer, batch, plans).and_then(|()| producer.flush());
-        sent.and_then(|()| producer.commit()).map_err(|error| {
+        sent.and_then(|()| producer.commit(COMMIT_PATIENCE)).map_err(|error| {
             if !matches!(error, TransactionError::Unknown(_)) {
                 producer.abort();
             }
