@@ -157,3 +157,43 @@ fn drains_while_sidecars_come_and_go_forward_nothing_twice() {
     audit.assert_exactly_once();
     assert_eq!(audit.forwarded_twice, [], "{audit}");
 }
+
+/// Whoever leaves while we drain leaves us its partitions: they go back at once, or the drain would wait for them for ever.
+#[test]
+fn a_drain_that_is_given_partitions_on_its_way_out_ends_all_the_same() {
+    const GROUP: [(&str, &str); 3] = [QUICK_GROUP[0], QUICK_GROUP[1], ("ONCE_DRAIN_TIMEOUT", "120s")];
+    let Some(stage) = Stage::new("drain-given", PARTITIONS) else { return };
+    let scene = &stage.scene;
+    let (first, second) = (stage.sidecar(&GROUP), stage.sidecar(&GROUP));
+    await_owned(&first, 3);
+    await_owned(&second, 3);
+    let of_first = await_status(&first, |page| {
+        let numbers = page["partitions"].as_array()?.iter().map(|partition| partition["partition"].as_i64());
+        numbers.collect::<Option<Vec<_>>>()
+    });
+    let (open, gate) = tokio::sync::watch::channel(false);
+    scene.ledger.behave(move |_| {
+        let mut gate = gate.clone();
+        async move {
+            gate.wait_for(|open| *open).await.expect("it opens");
+            crate::support::Answer::status(200)
+        }
+    });
+    let one = |partition: i64| {
+        let partition = i32::try_from(partition).expect("a partition");
+        messages(&scene.topic, partition, names(&format!("p{partition}"), 1))
+    };
+    let produced = scene.produce(&of_first.into_iter().flat_map(one).collect::<Vec<_>>());
+    scene.ledger.wait_until(PATIENCE, |records| records.requests.len() == produced.len()).expect("all are open");
+    std::thread::scope(|threads| {
+        let drained = threads.spawn(|| first.post_within("/drain", PATIENCE).expect("an answer").status);
+        first.log().wait_for(PATIENCE, |line| line.contains("draining")).expect("it drains");
+        let lines = first.log().lines().len();
+        crate::told::stop(&second);
+        first.log().wait_from(lines, PATIENCE, |line| line.contains("partition assigned")).expect("it is given more");
+        open.send(true).expect("the app waits");
+        assert_eq!(drained.join().expect("a drain"), 200);
+    });
+    scene.await_applied(produced.len());
+    stage.end(&produced, &[&first]).assert_exactly_once();
+}
