@@ -201,7 +201,7 @@ pub struct Looked {
 /// Whether a log is the one that a record stood in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// The record stands there.
+    /// The record stands there, or others prove that it did.
     Same,
     /// Another record stands there, or the log ends below.
     Other,

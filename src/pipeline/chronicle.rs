@@ -279,7 +279,16 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
                 );
                 self.begin_from(index, behind, Fit::Whole, false);
             }
-            (None, Some(_), Some(_)) => self.begin_from(index, log_start, Fit::Truncation(0), true),
+            (None, Some(_), Some(_)) => {
+                // Which of the two is not known, and going on behind it could pass over what was never read.
+                tracing::warn!(
+                    topic = %home.partition.topic,
+                    partition = home.partition.partition,
+                    start = log_start.0,
+                    "the last settled record is gone: compaction has taken it, or the log is another one"
+                );
+                self.begin_from(index, log_start, Fit::Truncation(0), true);
+            }
             (None, Some(_), None) => self.begin_from(index, log_start, found, false),
             (Some(_), ..) | (_, None, _) => {
                 let start = home.low_water.position();

@@ -92,8 +92,10 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             // An answer to what an earlier assignment of the same partition had sent says nothing of this one.
             let Some(index) = self.homes.index(partition) else { continue };
             let Some(home) = self.homes.get_mut(index).filter(|home| home.assignment <= seen) else { continue };
-            if home.phase == Phase::Starting && home.start_sent {
+            if home.start_sent {
                 if *next == home.low_water.position() {
+                    // One that is refused is a reason to wait, but not that the group does not take it from us.
+                    home.moves += u64::from(result != CommitResult::NotOwner);
                     home.start_sent = false;
                     home.start_due = result != CommitResult::Ok;
                     if !home.start_due {

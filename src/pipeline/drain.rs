@@ -226,7 +226,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             Phase::Committing { until } => {
                 let Some(home) = self.homes.get(index) else { return };
                 let kept = !home.chronicle.is_on_its_way() && (!home.keeps() || !self.store_up);
-                let done = home.committing.is_none() && home.due().is_none() && kept;
+                let done = home.committing.is_none() && !home.start_sent && home.due().is_none() && kept;
                 if done || self.now.moment >= until {
                     let partition = home.partition.clone();
                     self.part_with(index);

@@ -81,7 +81,7 @@ pub(super) struct Home {
     pub(super) unread: bool,
     /// As of when its log has been read to its end.
     pub(super) horizon: Horizon,
-    /// Grows with each of its records that is taken in or settled.
+    /// Grows with each of its records that is taken in or settled, and with each answer to the commit of its start.
     pub(super) moves: u64,
     /// Whether it stands still.
     pub(super) watchdog: Watchdog,

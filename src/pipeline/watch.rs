@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::chronicle::Stage;
 use super::homes::{Home, Phase};
 use super::table::Entry;
 use super::{Pipeline, Stopped};
@@ -37,8 +38,9 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             if home.watchdog.look(home.moves, due, self.now.moment) >= STANDSTILL {
                 let (partition, low_water) = (home.partition.clone(), home.low_water.position().0);
                 let (open, end) = (home.open, home.doubt.end().0);
+                let what = if home.phase == Phase::Starting { "begun" } else { "moved" };
                 self.stand_still(format!(
-                    "{partition} has not moved for {STANDSTILL:?} without a known reason: low water {low_water}, log end {end}, \
+                    "{partition} has not {what} for {STANDSTILL:?} without a known reason: low water {low_water}, log end {end}, \
                      {open} records open"
                 ));
             }
@@ -66,5 +68,10 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
 }
 
 fn has_work(home: &Home) -> bool {
-    home.phase == Phase::Running && (home.open > 0 || home.unread)
+    match home.phase {
+        // It is to begin. A look in its log goes on until brokers answer.
+        Phase::Starting => !matches!(home.chronicle.stage, Stage::Looking(_)),
+        Phase::Running => home.open > 0 || home.unread,
+        Phase::Leaving { .. } | Phase::Committing { .. } => false, // until a deadline
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kafka_once::domain::reasons::CommitResult;
 use kafka_once::domain::record::{NextOffset, TopicPartition};
-use kafka_once::ports::LogCommand;
+use kafka_once::ports::{Intake, LogCommand};
 
 use crate::cluster::Cluster;
 use crate::driver::{Driver, offsets, share};
@@ -133,4 +133,34 @@ fn a_commit_for_a_partition_of_somebody_else_is_not_sent() {
     let other = TopicPartition { topic: cluster.topic.as_str().into(), partition: 9 };
     assert_eq!(log.commit(&other, 5, ""), CommitResult::NotOwner);
     log.leave();
+}
+
+/// The client reads nothing meanwhile, and what it knows of the ends of logs grows old.
+#[test]
+fn while_the_group_waits_for_our_answer_news_of_logs_ends_are_not_fresh() {
+    let cluster = Cluster::new(2);
+    cluster.produce(0, 10, 100);
+    cluster.produce(1, 10, 100);
+    let config = || {
+        let eager = ("partition.assignment.strategy", "range");
+        cluster.config(&[eager, ("statistics.interval.ms", "100")])
+    };
+    let fresh = |log: &mut Driver| {
+        log.until(|said| match said {
+            Intake::Ends(ends) => Some(ends.iter().any(|end| end.fresh)),
+            _ => None,
+        })
+    };
+    let mut first = Driver::start(config());
+    first.begun(2);
+    first.records(20);
+    while !fresh(&mut first) {}
+    let mut second = Driver::start(config());
+    let revoked = first.revoking();
+    assert_eq!([(); 5].map(|()| fresh(&mut first)), [false; 5]);
+    first.say(LogCommand::Release(revoked));
+    share(&mut [&mut first, &mut second], vec![vec![], vec![]], &[1, 1]);
+    while !fresh(&mut first) {}
+    first.leave();
+    second.leave();
 }

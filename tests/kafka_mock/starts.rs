@@ -2,9 +2,10 @@
 
 use kafka_once::adapters::kafka::Start;
 use kafka_once::domain::history::History;
+use kafka_once::domain::past::Landmark;
 use kafka_once::domain::reasons::CommitResult;
-use kafka_once::domain::record::NextOffset;
-use kafka_once::ports::Intake;
+use kafka_once::domain::record::{NextOffset, Offset};
+use kafka_once::ports::{Intake, LogCommand, Standing};
 
 use crate::cluster::Cluster;
 use crate::driver::{Driver, offsets};
@@ -124,4 +125,30 @@ fn records_deleted_while_their_partition_waits_are_seen_and_reading_goes_on_behi
         assert_eq!(offsets(&log.records(1), 0)[0], to.0, "{strategy}");
         log.leave();
     }
+}
+
+#[test]
+fn a_look_says_whether_a_record_stands_where_it_stood_and_where_its_log_begins_and_ends() {
+    let cluster = Cluster::mock(1);
+    overflow(&cluster);
+    let mut log = Driver::start(cluster.config(&[]));
+    let assigned = log.begun(1).remove(0);
+    let edges = (assigned.log_start, NextOffset(800));
+    assert!(edges.0 > NextOffset(0), "the mock cluster has dropped something");
+    let known = log.records(1)[0].position();
+    let (offset, timestamp) = (known.offset, known.timestamp);
+    for (offset, timestamp, standing) in [
+        (offset, timestamp, Standing::Same),
+        (offset, timestamp + 1, Standing::Other),
+        (Offset(800), timestamp, Standing::Other),
+        (Offset(0), timestamp, Standing::Unclear),
+    ] {
+        log.say(LogCommand::Look(assigned.partition.clone(), Landmark { offset, timestamp }));
+        let looked = log.until(|said| match said {
+            Intake::Looked(looked) => Some(looked),
+            _ => None,
+        });
+        assert_eq!((looked.standing, looked.log), (standing, edges), "{offset:?} {timestamp}");
+    }
+    log.leave();
 }

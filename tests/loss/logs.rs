@@ -6,7 +6,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use crate::support::scene::{Ground, PATIENCE, Scene};
 use crate::support::sidecar::Metrics;
-use crate::support::{Record, topics};
+use crate::support::{self, Record, topics};
 use crate::told::{QUICK, await_all, gaps, incidents, lost, said, stop, whole, with};
 
 /// Records without an ID: theirs is made from where they stand.
@@ -164,42 +164,100 @@ fn holes_in_offsets_by_aborted_transactions_and_markers_are_no_loss() {
     stop(&sidecar);
 }
 
-#[test]
-fn holes_in_offsets_by_compaction_are_no_loss() {
-    let Some(scene) = Scene::new(Ground::Real, "unused", 1) else { return };
+/// A topic that is compacted soon and often, with this kind of timestamps.
+fn compacted(scene: &Scene, timestamps: &str) -> String {
     let topic = format!("{}-compacted", scene.topic);
     let compaction = [
         ("cleanup.policy", "compact"),
         ("min.cleanable.dirty.ratio", "0.01"),
         ("segment.ms", "50"),
         ("max.compaction.lag.ms", "100"),
+        ("message.timestamp.type", timestamps),
     ];
     topics::create(&scene.bootstrap, &topic, 1, 1, &compaction).expect("a topic");
-    let keyed =
-        |number: usize| Record::new(&topic, format!("{number}")).partition(0).key(format!("key {}", number % 5));
-    scene.produce_to(&topic, (0..200).map(keyed).collect());
+    topic
+}
+
+fn keyed(topic: &str, key: &str, value: &str) -> Record {
+    Record::new(topic, value).partition(0).key(key)
+}
+
+/// Produces such records until compaction has come so far; the offsets that are left.
+fn await_compaction(scene: &Scene, topic: &str, record: &Record, far: impl Fn(&[i64]) -> bool) -> Vec<i64> {
     // A segment is closed by the next record after its time; the cleaner comes by itself.
     let end = std::time::Instant::now() + PATIENCE;
-    let left = loop {
-        scene.produce_to(&topic, vec![keyed(200)]);
-        let left = topics::read_all(&scene.bootstrap, &topic).expect("records");
+    loop {
+        scene.produce_to(topic, vec![record.clone()]);
+        let left = topics::read_all(&scene.bootstrap, topic).expect("records");
         let offsets: Vec<i64> = left.iter().map(|record| record.offset).collect();
-        if offsets.windows(2).any(|pair| pair[1] - pair[0] > 10) {
-            break left.len();
+        if far(&offsets) {
+            return offsets;
         }
         assert!(std::time::Instant::now() < end, "never compacted");
         std::thread::sleep(Duration::from_millis(200)); // paces the looks
-    };
+    }
+}
+
+fn caught_up(metrics: &Metrics) -> bool {
+    metrics.sum("kafka_once_records_received_total", &[]) > 0.5
+        && metrics.sum("kafka_once_open_records", &[]) < 0.5
+        && metrics.sum("kafka_once_partition_lag", &[]) < 0.5
+}
+
+#[test]
+fn holes_in_offsets_by_compaction_are_no_loss() {
+    let Some(scene) = Scene::new(Ground::Real, "unused", 1) else { return };
+    let topic = compacted(&scene, "CreateTime");
+    let record = |number: usize| keyed(&topic, &format!("key {}", number % 5), &format!("{number}"));
+    scene.produce_to(&topic, (0..200).map(record).collect());
+    let holes = |offsets: &[i64]| offsets.windows(2).any(|pair| pair[1] - pair[0] > 10);
+    let left = await_compaction(&scene, &topic, &record(200), holes);
     let sidecar = scene.sidecar(&with(&[("ONCE_KAFKA_TOPICS", topic.clone().leak())]));
-    scene.ledger.await_applied(left.min(5), PATIENCE);
-    let caught_up = |metrics: &Metrics| {
-        let received = metrics.sum("kafka_once_records_received_total", &[]);
-        received > 0.5
-            && metrics.sum("kafka_once_open_records", &[]) < 0.5
-            && metrics.sum("kafka_once_partition_lag", &[]) < 0.5
-    };
+    scene.ledger.await_applied(left.len().min(5), PATIENCE);
     let metrics = sidecar.await_metrics(PATIENCE, caught_up).expect("read to its end");
     assert!(nothing_lost(&metrics), "{metrics:?}");
     assert_eq!(incidents(&sidecar), []);
     stop(&sidecar);
+}
+
+/// A group whose offsets are gone, and whose last settled record was compacted away; what its next sidecar made of it.
+fn settled_and_compacted_away(name: &str, timestamps: &str, judge: impl Fn(&support::Sidecar, &Metrics)) {
+    let Some(scene) = Scene::new(Ground::Real, name, 1) else { return };
+    let topic = compacted(&scene, timestamps);
+    let settings = with(&[("ONCE_KAFKA_TOPICS", topic.clone().leak())]);
+    let first = scene.sidecar(&settings);
+    // One that stays, and others that will go: the last one of the last segment never does.
+    scene.produce_to(&topic, vec![keyed(&topic, "stays", "early"), keyed(&topic, "goes", "early")]);
+    scene.ledger.await_applied(2, PATIENCE);
+    first.await_metrics(PATIENCE, caught_up).expect("read to its end");
+    stop(&first);
+    topics::delete_group(&scene.bootstrap, &scene.group).expect("deleted");
+    let gone = |offsets: &[i64]| offsets.contains(&0) && !offsets.contains(&1);
+    await_compaction(&scene, &topic, &keyed(&topic, "goes", "late"), gone);
+    let second = scene.sidecar(&settings);
+    let metrics = second.await_metrics(PATIENCE, caught_up).expect("read to its end");
+    judge(&second, &metrics);
+    stop(&second);
+}
+
+#[test]
+fn a_settled_record_that_compaction_took_does_not_make_its_log_another_one_where_the_brokers_clock_tells() {
+    settled_and_compacted_away("compacted-append", "LogAppendTime", |sidecar, metrics| {
+        assert_eq!(said(&[sidecar], "the group's offset is gone").len(), 1);
+        assert!(nothing_lost(metrics), "{metrics:?}");
+        assert_eq!(incidents(sidecar), []);
+        let again = whole(metrics.sum("kafka_once_duplicates_total", &[]));
+        assert_eq!(again, 0, "what was settled is not read again");
+    });
+}
+
+#[test]
+fn where_only_producers_say_the_time_a_settled_record_that_is_gone_is_told_and_nothing_is_passed_over() {
+    settled_and_compacted_away("compacted-create", "CreateTime", |sidecar, metrics| {
+        assert_eq!(said(&[sidecar], "the last settled record is gone").len(), 1);
+        let told = incidents(sidecar);
+        assert!(matches!(&told[..], [(cause, _)] if cause == "truncation"), "{told:?}");
+        let again = whole(metrics.sum("kafka_once_duplicates_total", &[]));
+        assert_eq!(again, 1, "the one that stays is read again, and known");
+    });
 }

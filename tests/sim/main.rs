@@ -3,7 +3,9 @@
 //! A seed that breaks a promise prints the command that replays it. `make sim SEEDS=10000` runs many.
 
 mod app;
+mod beginnings;
 mod bite;
+mod by_hand;
 mod checks;
 mod commits;
 mod dice;
@@ -25,6 +27,7 @@ mod sequences;
 mod sidecar;
 mod store;
 mod truth;
+mod watched;
 mod world;
 
 use plan::Plan;

@@ -10,7 +10,7 @@ use kafka_once::domain::reasons::{LossCause, PauseReason};
 use kafka_once::domain::record::TopicPartition;
 use kafka_once::domain::retry::RetryPolicy;
 use kafka_once::pipeline::{Clock, Ending, Limits, Neighbours, Pipeline, Stopped};
-use kafka_once::ports::{HeldBytes, Operation, Scope};
+use kafka_once::ports::{HeldBytes, Intake, LogOrder, Operation, Scope};
 use kafka_once::telemetry::status::{Gap, GapState, Incident};
 use kafka_once::telemetry::{Metrics, Pulses, StatusBoard};
 use tokio::sync::{mpsc, oneshot};
@@ -43,9 +43,25 @@ pub struct SimSidecar {
     operations: mpsc::Sender<Operation>,
 }
 
+/// The other ends of what a pipeline has of its log.
+pub struct Wires {
+    pub intake: mpsc::Sender<Intake>,
+    pub commands: mpsc::UnboundedReceiver<LogOrder>,
+}
+
 impl SimSidecar {
     /// Starts process `number`.
     pub fn start(world: &Arc<World>, number: u32) -> Self {
+        let (sidecar, Wires { intake, commands }) = Self::wired(world, number);
+        let (host, held, windows) = (&sidecar.host, &sidecar.held, &sidecar.windows);
+        let polling =
+            SimLog::run(Arc::clone(world), Arc::clone(host), intake, commands, Arc::clone(held), Arc::clone(windows));
+        tokio::spawn(OnHost::new(host, polling));
+        sidecar
+    }
+
+    /// Starts process `number` without a log: somebody else is it.
+    pub fn wired(world: &Arc<World>, number: u32) -> (Self, Wires) {
         let skew = i64::try_from(world.dice.driver.below(world.plan.skew + 1)).expect("small");
         let host = Arc::new(Host::new(number, skew, world.dawn));
         let metrics = Arc::new(Metrics::new().expect("metrics"));
@@ -70,18 +86,15 @@ impl SimSidecar {
         let pipeline = Pipeline::new(neighbours, rules(&world.plan), limits(&world.plan), clock);
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(OnHost::new(&host, pipeline.run(stopped)));
-        let polling = SimLog::run(
-            Arc::clone(world),
-            Arc::clone(&host),
-            intake,
-            commands,
-            Arc::clone(&held),
-            Arc::clone(&windows),
-        );
-        tokio::spawn(OnHost::new(&host, polling));
         world.truth().note(&format!("sidecar {number} starts"));
-        let operator_comes = Arc::default();
-        Self { host, metrics, held, windows, board, read: 0, operator_comes, task, stop: Some(stop), operations }
+        let (operator_comes, stop) = (Arc::default(), Some(stop));
+        let sidecar = Self { host, metrics, held, windows, board, read: 0, operator_comes, task, stop, operations };
+        (sidecar, Wires { intake, commands })
+    }
+
+    /// The incidents on its status page.
+    pub fn incidents(&self) -> Vec<Incident> {
+        self.board.status().incidents.clone()
     }
 
     /// Whether its status page says that something waits since the store forgot.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::Message;
+use rdkafka::message::{Message, Timestamp};
 
 use super::config::KafkaConfig;
 use super::owned::Register;
@@ -17,6 +17,8 @@ use crate::ports::{Assignment, Looked, Standing};
 
 /// Bound of one answer of the brokers.
 const ANSWER: Duration = Duration::from_secs(5);
+/// Bound of each further answer of a round in which a leader was silent: the others are not kept waiting for it.
+const SHORT_ANSWER: Duration = Duration::from_millis(500);
 /// Between two rounds while brokers do not answer.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -75,7 +77,9 @@ impl Looker {
                 if !self.hear_more(&mut open, Duration::ZERO) {
                     return;
                 }
-                open.retain(|look| self.register.holds(&look.at, look.seen) && !self.look(look, &mut client));
+                round(&mut open, |look, wait| {
+                    !self.register.holds(&look.at, look.seen) || self.look(look, &mut client, wait)
+                });
                 if !open.is_empty() && !self.hear_more(&mut open, AGAIN) {
                     return;
                 }
@@ -100,13 +104,13 @@ impl Looker {
     }
 
     /// Looks once; whether there was an answer. The next look goes on with the same client.
-    fn look(&self, look: &Look, client: &mut Option<BaseConsumer>) -> bool {
+    fn look(&self, look: &Look, client: &mut Option<BaseConsumer>, wait: Duration) -> bool {
         let mut ask = || {
             let client = match client {
                 Some(client) => client,
                 None => client.insert(reader(&self.config)?),
             };
-            standing_of(client, &look.at, look.landmark)
+            standing_of(client, &look.at, look.landmark, wait)
         };
         match ask() {
             Ok((standing, log)) => {
@@ -122,6 +126,22 @@ impl Looker {
     }
 }
 
+/// One round: each is asked once, and forgotten when it is done. The next round begins with another one, so that each has
+/// its turn of being waited for.
+fn round<T>(open: &mut Vec<T>, mut is_done: impl FnMut(&T, Duration) -> bool) {
+    let mut wait = ANSWER;
+    open.retain(|one| {
+        let stays = !is_done(one, wait);
+        if stays {
+            wait = SHORT_ANSWER;
+        }
+        stays
+    });
+    if !open.is_empty() {
+        open.rotate_left(1);
+    }
+}
+
 fn reader(config: &KafkaConfig) -> KafkaResult<BaseConsumer> {
     let mut reader = config.watermark_reader();
     // The client wants a group's name of everybody who reads; it neither joins nor commits.
@@ -133,16 +153,17 @@ fn reader(config: &KafkaConfig) -> KafkaResult<BaseConsumer> {
 
 /// Whether the record stands where it stood.
 pub(super) fn standing(config: &KafkaConfig, at: &TopicPartition, landmark: Landmark) -> KafkaResult<Standing> {
-    standing_of(&reader(config)?, at, landmark).map(|(standing, _)| standing)
+    standing_of(&reader(config)?, at, landmark, ANSWER).map(|(standing, _)| standing)
 }
 
-/// Whether it stands there, and where the log begins and ends.
+/// Whether it stands there, and where the log begins and ends. `wait`: for the leader's first answer.
 fn standing_of(
     reader: &BaseConsumer,
     at: &TopicPartition,
     landmark: Landmark,
+    wait: Duration,
 ) -> KafkaResult<(Standing, (NextOffset, NextOffset))> {
-    let (low, high) = reader.fetch_watermarks(&at.topic, at.partition, ANSWER)?;
+    let (low, high) = reader.fetch_watermarks(&at.topic, at.partition, wait)?;
     let standing = standing_between(reader, at, landmark, (low, high))?;
     Ok((standing, (NextOffset(low), NextOffset(high))))
 }
@@ -160,22 +181,107 @@ fn standing_between(
     if offset < low {
         return Ok(Standing::Unclear);
     }
+    match first_from(reader, at, offset)? {
+        // Only transaction markers stand from there on, or what compaction has left.
+        None => Ok(Standing::Unclear),
+        Some(there) if there.offset == offset => {
+            let same = there.timestamp.to_millis().unwrap_or(-1) == landmark.timestamp;
+            Ok(if same { Standing::Same } else { Standing::Other })
+        }
+        Some(behind) => {
+            let before = first_from(reader, at, low)?;
+            let same = before.is_some_and(|before| goes_around(&before, landmark, &behind));
+            Ok(if same { Standing::Same } else { Standing::Unclear })
+        }
+    }
+}
+
+/// What is known of a record that was read.
+#[derive(Debug)]
+struct Seen {
+    offset: i64,
+    timestamp: Timestamp,
+}
+
+/// The first record at an offset or behind it; `None`: none stands there.
+fn first_from(reader: &BaseConsumer, at: &TopicPartition, offset: i64) -> KafkaResult<Option<Seen>> {
     reader.assign(&positions(&[(at.clone(), NextOffset(offset))])?)?;
     let end = Instant::now() + ANSWER;
     while let Some(wait) = end.checked_duration_since(Instant::now()) {
         match reader.poll(wait) {
-            // Of a partition that was looked at before.
+            // Of a partition, or a place, that was looked at before.
             Some(Ok(message)) if message.topic() != &*at.topic || message.partition() != at.partition => {}
-            Some(Ok(message)) if message.offset() != offset => return Ok(Standing::Unclear),
+            Some(Ok(message)) if message.offset() < offset => {}
             Some(Ok(message)) => {
-                let same = message.timestamp().to_millis().unwrap_or(-1) == landmark.timestamp;
-                return Ok(if same { Standing::Same } else { Standing::Other });
+                return Ok(Some(Seen { offset: message.offset(), timestamp: message.timestamp() }));
             }
-            // Only transaction markers stand from there on, or what compaction has left.
-            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(Standing::Unclear),
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(None),
             Some(Err(error)) => tracing::debug!(target: "kafka", %error, "look"),
             None => break,
         }
     }
     Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut))
+}
+
+/// Whether a log without the record is the same one all the same, and compaction has taken it: records from before it
+/// and from after it stand around its place, by the broker's own clock. A log that was made anew holds none from before.
+/// What producers say of the time proves nothing: whoever fills a new log from a copy keeps the old times.
+fn goes_around(before: &Seen, landmark: Landmark, behind: &Seen) -> bool {
+    let (Timestamp::LogAppendTime(then), Timestamp::LogAppendTime(later)) = (before.timestamp, behind.timestamp) else {
+        return false;
+    };
+    before.offset < landmark.offset.0 && then <= landmark.timestamp && landmark.timestamp <= later
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::record::Offset;
+
+    #[test]
+    fn one_silent_leader_in_a_round_is_waited_for_and_each_in_its_turn() {
+        let mut open = vec!["well", "silent", "also silent", "well too", "silent as well"];
+        let mut asked = Vec::new();
+        let mut look_around = |open: &mut Vec<&'static str>| {
+            round(open, |one, wait| {
+                asked.push((*one, wait));
+                !one.contains("silent")
+            });
+            std::mem::take(&mut asked)
+        };
+        let first = [
+            ("well", ANSWER),
+            ("silent", ANSWER),
+            ("also silent", SHORT_ANSWER),
+            ("well too", SHORT_ANSWER),
+            ("silent as well", SHORT_ANSWER),
+        ];
+        assert_eq!(look_around(&mut open), first);
+        for order in [["also silent", "silent as well", "silent"], ["silent as well", "silent", "also silent"]] {
+            let waits = [ANSWER, SHORT_ANSWER, SHORT_ANSWER];
+            assert_eq!(look_around(&mut open), order.into_iter().zip(waits).collect::<Vec<_>>());
+        }
+        open.clear();
+        assert_eq!(look_around(&mut open), []);
+    }
+
+    #[test]
+    fn only_the_brokers_own_clock_says_that_a_log_goes_around_a_record_that_is_gone() {
+        let landmark = Landmark { offset: Offset(50), timestamp: 1_000 };
+        let (append, create) = (Timestamp::LogAppendTime, Timestamp::CreateTime);
+        for (first, then, later, same) in [
+            (3, append(900), append(1_100), true),
+            (49, append(1_000), append(1_000), true), // of one batch
+            (3, append(1_001), append(1_100), false), // made anew since
+            (60, append(900), append(1_100), false),  // all that stood before it is gone
+            (3, append(900), append(999), false),     // another clock, or it was no time of a broker
+            (3, create(900), create(1_100), false),
+            (3, create(900), append(1_100), false),
+            (3, append(900), create(1_100), false),
+            (3, Timestamp::NotAvailable, Timestamp::NotAvailable, false),
+        ] {
+            let (before, behind) = (Seen { offset: first, timestamp: then }, Seen { offset: 60, timestamp: later });
+            assert_eq!(goes_around(&before, landmark, &behind), same, "{before:?} {behind:?}");
+        }
+    }
 }

@@ -324,3 +324,63 @@ pub(super) fn in_order<T>(
     };
     asked.iter().map(one).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rdkafka::config::FromClientConfigAndContext;
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+
+    fn asker(brokers: String) -> Asker {
+        let config = KafkaConfig {
+            brokers,
+            topics: vec!["t".to_owned()],
+            group: "g".to_owned(),
+            properties: BTreeMap::new(),
+            start: Start::Earliest,
+            max_open: 1,
+            max_held: 1,
+            revoke_deadline: ANSWER,
+        };
+        let (alive, _gone) = std::sync::mpsc::channel();
+        let consumer = BaseConsumer::from_config_and_context(&config.consumer(), Context::new(alive));
+        Asker {
+            consumer: Arc::new(consumer.expect("a client")),
+            config: Arc::new(config),
+            cancelled: Arc::default(),
+            landmarks: HashMap::new(),
+            patience_ends: Instant::now() + UNKNOWN_PATIENCE * 100,
+        }
+    }
+
+    /// The client does not ask by itself who leads before a minute of silence.
+    #[test]
+    fn a_log_that_was_asked_of_a_silent_leader_is_asked_of_its_new_one() {
+        let cluster = MockCluster::new(2).expect("a mock cluster");
+        let asker = asker(cluster.bootstrap_servers());
+        let at = |topic: &str| [TopicPartition { topic: topic.into(), partition: 0 }];
+        let (moves, stays) = (at("moves"), at("stays"));
+        for (at, leader) in [(&moves, 1), (&stays, 2)] {
+            cluster.create_topic(&at[0].topic, 1, 1).expect("a topic");
+            cluster.partition_leader(&at[0].topic, 0, Some(leader)).expect("a leader");
+            asker.watermarks(at).expect("an answer: it knows who leads");
+        }
+        cluster.broker_round_trip_time(1, Duration::from_secs(3_600)).expect("a silent broker");
+        cluster.broker_round_trip_time(2, Duration::from_millis(50)).expect("a pace");
+        cluster.partition_leader(&moves[0].topic, 0, Some(2)).expect("another leader");
+        std::thread::scope(|scope| {
+            // As heartbeats of the group do: the client asks the broker that it has used last who leads.
+            let uses =
+                scope.spawn(|| while !asker.cancelled.load(Ordering::Acquire) && asker.watermarks(&stays).is_ok() {});
+            let (first, second) = (asker.watermarks(&moves), asker.watermarks(&moves));
+            asker.cancelled.store(true, Ordering::Release);
+            uses.join().expect("no panic");
+            assert!(first.is_err(), "the old one was asked");
+            let found = second.expect("the new one answers");
+            assert_eq!(found, (vec![(moves[0].clone(), (NextOffset(0), NextOffset(0)))], Vec::new()));
+        });
+    }
+}
