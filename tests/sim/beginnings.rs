@@ -158,10 +158,13 @@ fn stale_news_of_a_logs_end_do_not_end_the_grace_of_a_gap() {
 fn a_record_sent_back_in_doubt_is_looked_up_by_its_own_id_and_never_by_one_that_its_new_position_makes() {
     on_paused_time(async {
         let log = begun(Plan { in_doubt: InDoubt::Lookup, positions: true, ..quiet() }).await;
-        let sent_back = (&b"once-delivery"[..], Some(&b"possible-repeat"[..]));
-        log.hand(0, &[(b"message-id", Some(b"own")), sent_back]).await;
+        let said = ["once-namespace", "once-source-partition", "once-source-offset", "once-attempts", "once-delivery"];
+        let values = ["sim", "0", "1000", "3", "possible-repeat"];
+        let sent_back = said.into_iter().zip(values).map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())));
+        let sent_back: Vec<(&[u8], Option<&[u8]>)> = sent_back.collect();
+        log.hand(0, &[&[(&b"message-id"[..], Some(&b"own"[..]))], &sent_back[..]].concat()).await;
         assert_eq!(log.delivery("own").await, Delivery::First, "the app was asked, and has not applied it");
-        log.hand(1, &[sent_back]).await;
+        log.hand(1, &sent_back).await;
         let id = format!("position:orders/0/1/{DAWN}");
         assert_eq!(log.delivery(&id).await, Delivery::PossibleRepeat, "nobody can know it by an ID that is new");
     });
