@@ -108,12 +108,13 @@ fn every_standard_variable_of_tracing_that_cannot_be_used_is_one_problem_with_ex
 #[test]
 fn authorities_of_a_collector_that_are_no_certificates_are_refused_with_exit_code_2() {
     let dir = tempfile::tempdir().expect("a directory");
-    for text in ["", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for (text, word) in [("", "is empty"), ("no certificate", "PEM"), (broken, "PEM")] {
         let file = dir.path().join("ca.pem");
         std::fs::write(&file, text).expect("a file");
         let ca = ("OTEL_EXPORTER_OTLP_CERTIFICATE", file.to_str().expect("a path"));
         let said = refused(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://127.0.0.1:1"), ca]);
-        assert!(said.contains("OTEL_EXPORTER_OTLP_CERTIFICATE") && said.contains("PEM"), "{text:?}: {said}");
+        assert!(said.contains("OTEL_EXPORTER_OTLP_CERTIFICATE") && said.contains(word), "{text:?}: {said}");
         assert!(!said.contains("panicked"), "{said}");
     }
 }
