@@ -1,9 +1,11 @@
-//! `kafka-once check`: the settings, then Kafka, Redis and the app, one line each; and what could be lost where.
+//! `kafka-once check`: the settings, then Kafka, Redis, the app and the collector of spans, one line each; and what could be
+//! lost where.
 
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::adapters::claims::redis::{RedisClaims, StoreFacts};
+use crate::adapters::collector::{self, Unwilling};
 use crate::adapters::kafka::{Backlog, Facts, FactsError, TopicFacts, backlog, facts};
 use crate::domain::time::UnixMillis;
 use crate::ports::{App, StoreError};
@@ -81,8 +83,9 @@ fn word(grade: Grade) -> &'static str {
 
 async fn examine(settings: &Settings) -> Vec<Finding> {
     let mut findings = vec![finding(Grade::Ok, "settings", "valid")];
-    let (kafka, redis, app) = tokio::join!(ask_kafka(settings), ask_redis(settings), ask_app(settings));
-    findings.extend(kafka.into_iter().chain(redis).chain([app]));
+    let (kafka, redis, app, collector) =
+        tokio::join!(ask_kafka(settings), ask_redis(settings), ask_app(settings), ask_collector(settings));
+    findings.extend(kafka.into_iter().chain(redis).chain([app]).chain(collector));
     findings
 }
 
@@ -217,6 +220,20 @@ async fn ask_app(settings: &Settings) -> Finding {
         Ok(Err(why)) => finding(Grade::Away, "app", format!("{url} is not ready: {why}")),
         Err(_) => finding(Grade::Away, "app", format!("{url} does not answer")),
     }
+}
+
+/// A collector that takes no spans keeps nothing from running, so it is a warning. `None`: none is set.
+async fn ask_collector(settings: &Settings) -> Option<Finding> {
+    let collector = settings.collector.as_ref()?;
+    let node = &collector.node;
+    let without =
+        |why: &str| finding(Grade::Warning, "collector", format!("{node} takes no spans, they are lost: {why}"));
+    Some(match tokio::time::timeout(PATIENCE, collector::ask(collector)).await {
+        Ok(Ok(())) => finding(Grade::Ok, "collector", format!("{node} takes spans")),
+        Ok(Err(Unwilling::Refused(why))) => finding(Grade::Refused, "collector", format!("{why:#}")),
+        Ok(Err(Unwilling::Away(why))) => without(&format!("{why:#}")),
+        Err(_) => without(&format!("no answer within {PATIENCE:?}")),
+    })
 }
 
 fn count(number: usize, what: &str) -> String {

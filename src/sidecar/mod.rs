@@ -106,7 +106,7 @@ impl Sidecar {
             inspect: neighbours::inspect(settings, memory.clone()),
             clock: Arc::clone(&clock),
         };
-        let collector = neighbours::collector(settings).map_err(|error| refused(&format!("{error:#}")))?;
+        let collector = neighbours::collector(settings, &metrics).map_err(|error| refused(&format!("{error:#}")))?;
         let spans = collector.clone().map(|collector| collector as Arc<dyn Spans>);
         let app = neighbours::watched_app(settings, spans).map_err(|error| refused(&format!("{error:#}")))?;
         let (admin_addr, admin) = AdminServer::start(settings.operating.admin_addr, deps)
@@ -159,8 +159,7 @@ impl Sidecar {
     pub fn wait(self) -> Result<(), Failure> {
         let ended = self.core.join();
         if let Some(collector) = self.collector {
-            let left = self.asked.get().map(|asked| self.drain_timeout.saturating_sub(asked.elapsed()));
-            collector.close(FLUSH.min(left.unwrap_or(FLUSH)));
+            collector.close(flush(self.drain_timeout, self.asked.get().map(Instant::elapsed)));
         }
         self.admin.stop();
         match ended {
@@ -170,6 +169,11 @@ impl Sidecar {
             Err(_) => Err(Failure::Failed("the core thread panicked".to_owned())),
         }
     }
+}
+
+/// How long the last spans may take, so long after the end was asked for; `None`: nobody has asked.
+fn flush(drain_timeout: Duration, since: Option<Duration>) -> Duration {
+    since.map_or(FLUSH, |since| FLUSH.min(drain_timeout.saturating_sub(since)))
 }
 
 /// Everything the core thread takes with it.
@@ -216,4 +220,17 @@ impl Parts {
 fn process_clock() -> Arc<dyn Fn() -> Moment + Send + Sync> {
     let started = std::time::Instant::now();
     Arc::new(move || Moment(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_spans_get_what_is_left_of_the_drain_and_two_seconds_at_most() {
+        let seconds = Duration::from_secs;
+        for (since, left) in [(None, 2), (Some(0), 2), (Some(22), 2), (Some(24), 1), (Some(25), 0), (Some(99), 0)] {
+            assert_eq!(flush(seconds(25), since.map(seconds)), seconds(left), "{since:?}");
+        }
+    }
 }

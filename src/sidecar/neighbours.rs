@@ -18,6 +18,7 @@ use crate::domain::time::Moment;
 use crate::pipeline::{Identifier, Limits};
 use crate::ports::{Naming, Spans, StoreError};
 use crate::settings::{self, Access, AppUrl, Node, Reach, SecretString, Settings, Topics, Transport};
+use crate::telemetry::Metrics;
 use crate::telemetry::inspection::InspectError;
 
 /// An app that closes idle connections after 5 s (Node's default) must never be written to while it closes.
@@ -170,8 +171,8 @@ pub(super) fn watched_app(settings: &Settings, spans: Option<Arc<dyn Spans>>) ->
 }
 
 /// The collector of spans, if one is set.
-pub(super) fn collector(settings: &Settings) -> anyhow::Result<Option<Arc<Collector>>> {
-    let start = |collector| Collector::start(collector, &settings.kafka.group).map(Arc::new);
+pub(super) fn collector(settings: &Settings, metrics: &Arc<Metrics>) -> anyhow::Result<Option<Arc<Collector>>> {
+    let start = |collector| Collector::start(collector, &settings.kafka.group, Arc::clone(metrics)).map(Arc::new);
     settings.collector.as_ref().map(start).transpose()
 }
 

@@ -60,6 +60,7 @@ pub struct ProcessBook {
     pub commits: [u64; CommitResult::ALL.len()],
     pub history_lost: [u64; HistoryExtent::ALL.len()],
     pub sessions_started: u64,
+    pub spans_lost: u64,
     pub in_flight: u64,
     pub in_flight_limit: u64,
     pub held_bytes: u64,

@@ -159,6 +159,8 @@ families! {
         "Times Redis was seen to have lost its memory, or its last moments.";
     SESSIONS_STARTED = Counter "sessions_started_total" []
         "Sessions begun in Redis: one at the start, one more whenever a lease was lost.";
+    SPANS_LOST = Counter "spans_lost_total" []
+        "Spans that the collector did not take, or that found no room to wait for it.";
     BUILD_INFO = Gauge "build_info" [VERSION]
         "Always 1; the label says which build this is.";
 }
@@ -232,6 +234,8 @@ mod tests {
         ("broker_up", ""),
         ("dedup_history_lost_total", "extent = all, recent"),
         ("sessions_started_total", ""),
+        // Not in the specification's table: tracing came later.
+        ("spans_lost_total", ""),
         ("build_info", "version"),
     ];
 

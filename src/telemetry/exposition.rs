@@ -108,6 +108,7 @@ fn process_families(snapshot: &Snapshot, page: &mut Page) {
         (catalog::APP_UP, f64::from(u8::from(process.app_up))),
         (catalog::BROKER_UP, f64::from(u8::from(process.broker_up))),
         (catalog::SESSIONS_STARTED, float(process.sessions_started)),
+        (catalog::SPANS_LOST, float(process.spans_lost)),
     ];
     for (family, value) in plain {
         page.put(&family, vec![(Vec::new(), value)]);

@@ -243,6 +243,13 @@ impl Metrics {
         self.in_process(|book| book.sessions_started += 1);
     }
 
+    // ---- the collector of spans ----
+
+    /// Spans will never reach the collector.
+    pub fn spans_lost(&self, count: u64) {
+        self.in_process(|book| book.spans_lost += count);
+    }
+
     // ---- how long things took (lock-free, about 10 ns each) ----
 
     /// A claim was answered.

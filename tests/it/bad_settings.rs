@@ -39,6 +39,39 @@ const TABLE: [Row; 17] = [
     ("a service link", &[("ONCE_PORT", "tcp://10.0.0.1:80")], &["ONCE_PORT", "enableServiceLinks"]),
 ];
 
+/// The same beside an endpoint of OpenTelemetry's: nothing is judged without one.
+const OTEL: [Row; 13] = [
+    (
+        "no scheme",
+        &[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "collector:4318")],
+        &["OTLP_TRACES_ENDPOINT", "scheme and ://"],
+    ),
+    ("an odd scheme", &[("OTEL_EXPORTER_OTLP_ENDPOINT", "grpc://collector:4317")], &["OTLP_ENDPOINT", "http://"]),
+    (
+        "credentials in the URL",
+        &[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://bob:hunter2@collector")],
+        &["OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS"],
+    ),
+    ("port 0", &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:0/?token=hunter2")], &["OTLP_ENDPOINT", "port"]),
+    ("an unknown protocol", &[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")], &["OTLP_PROTOCOL", "http/protobuf", "4318"]),
+    ("headers without =", &[("OTEL_EXPORTER_OTLP_HEADERS", "hunter2")], &["OTLP_HEADERS", "name=value"]),
+    (
+        "a header with a line end",
+        &[("OTEL_EXPORTER_OTLP_HEADERS", "a=hunter2%0A")],
+        &["OTLP_HEADERS", "percent-encode"],
+    ),
+    ("a timeout with a unit", &[("OTEL_EXPORTER_OTLP_TIMEOUT", "10s")], &["OTLP_TIMEOUT", "10s", "10000"]),
+    ("compression", &[("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")], &["OTLP_COMPRESSION", "leave it unset"]),
+    (
+        "authorities that are missing",
+        &[("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere/ca.pem")],
+        &["OTLP_CERTIFICATE", "/nowhere/ca.pem", "readable file"],
+    ),
+    ("a client's key", &[("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/some/key")], &["OTLP_CLIENT_KEY", "OTLP_HEADERS"]),
+    ("an unknown sampler", &[("OTEL_TRACES_SAMPLER", "jaeger_remote")], &["OTEL_TRACES_SAMPLER", "always_on"]),
+    ("a delay that is none", &[("OTEL_BSP_SCHEDULE_DELAY", "-1")], &["OTEL_BSP_SCHEDULE_DELAY", "10000"]),
+];
+
 fn refused(settings: &[(&str, &str)]) -> String {
     let mut all: Vec<(&str, &str)> =
         GOOD.iter().filter(|(name, _)| settings.iter().all(|(set, _)| set != name)).copied().collect();
@@ -56,6 +89,33 @@ fn every_malformed_setting_is_refused_with_exit_code_2_and_words_that_help() {
             assert!(said.contains(word), "{what}: {word:?} is not in: {said}");
         }
         assert!(!said.contains("hunter2") && !said.contains("panicked") && !said.contains("stack"), "{what}: {said}");
+    }
+}
+
+#[test]
+fn every_standard_variable_of_tracing_that_cannot_be_used_is_one_problem_with_exit_code_2() {
+    for (what, settings, words) in OTEL {
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
+        let said = refused(&[&[endpoint][..usize::from(settings[0].0 != endpoint.0)], settings].concat());
+        assert!(said.contains("1 problem with the settings:\nOTEL_"), "{what}: {said}");
+        for word in words {
+            assert!(said.contains(word), "{what}: {word:?} is not in: {said}");
+        }
+        assert!(!said.contains("hunter2") && !said.contains("panicked") && !said.contains("stack"), "{what}: {said}");
+    }
+}
+
+#[test]
+fn authorities_of_a_collector_that_are_no_certificates_are_refused_with_exit_code_2() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for (text, word) in [("", "is empty"), ("no certificate", "PEM"), (broken, "PEM")] {
+        let file = dir.path().join("ca.pem");
+        std::fs::write(&file, text).expect("a file");
+        let ca = ("OTEL_EXPORTER_OTLP_CERTIFICATE", file.to_str().expect("a path"));
+        let said = refused(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://127.0.0.1:1"), ca]);
+        assert!(said.contains("OTEL_EXPORTER_OTLP_CERTIFICATE") && said.contains(word), "{text:?}: {said}");
+        assert!(!said.contains("panicked"), "{said}");
     }
 }
 

@@ -19,3 +19,5 @@ mod refusals;
 mod restarts;
 mod shared_namespace;
 mod tracing;
+mod tracing_ends;
+mod tracing_troubles;

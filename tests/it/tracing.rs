@@ -1,124 +1,22 @@
 //! Spans of requests to the app: from a record's `traceparent` to the app and to a collector, over real OTLP.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Instant;
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
-use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-use prost::Message as _;
 
 use crate::support::load::stop;
-use crate::support::scene::{Ground, PATIENCE, Scene};
-use crate::support::{Answer, Record, Request, ports};
+use crate::support::scene::{Ground, Scene};
+use crate::support::{Answer, Record, Request};
 
-const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
-const PARENT: &str = "b7ad6b7169203331";
+pub mod stand_in;
 
-/// A span as the collector got it.
-#[derive(Clone, Debug)]
-struct Seen {
-    span: Span,
-    resource: BTreeMap<String, String>,
-}
+use stand_in::{Collector, Seen, hex};
 
-impl Seen {
-    fn attributes(&self) -> BTreeMap<String, String> {
-        texts(&self.span.attributes)
-    }
+pub const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+pub const PARENT: &str = "b7ad6b7169203331";
 
-    fn traceparent(&self) -> String {
-        format!("00-{}-{}-01", hex(&self.span.trace_id), hex(&self.span.span_id))
-    }
-}
-
-/// Where OTLP's `POST`s go: decodes each, remembers its spans and the head of the request.
-struct Collector {
-    address: String,
-    seen: Arc<(Mutex<Vec<Seen>>, Condvar)>,
-    heads: Arc<Mutex<Vec<String>>>,
-}
-
-impl Collector {
-    fn start(status: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("an address").to_string();
-        let seen = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
-        let heads = Arc::new(Mutex::new(Vec::new()));
-        let (to, heads_to) = (Arc::clone(&seen), Arc::clone(&heads));
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let (head, body) = read(&stream);
-                let mut stream = stream;
-                write!(stream, "HTTP/1.1 {status} Status\r\ncontent-length: 0\r\n\r\n").expect("an answer");
-                heads_to.lock().unwrap().push(head);
-                let request = ExportTraceServiceRequest::decode(body.as_slice()).expect("OTLP");
-                let mut seen = to.0.lock().unwrap();
-                for spans in request.resource_spans {
-                    let resource = texts(&spans.resource.expect("a resource").attributes);
-                    let spans = spans.scope_spans.into_iter().flat_map(|scope| scope.spans);
-                    seen.extend(spans.map(|span| Seen { span, resource: resource.clone() }));
-                }
-                to.1.notify_all();
-            }
-        });
-        Self { address, seen, heads }
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    /// Waits for so many spans, in the order of their start.
-    fn wait_for(&self, count: usize) -> Vec<Seen> {
-        let end = Instant::now() + PATIENCE;
-        let mut seen = self.seen.0.lock().unwrap();
-        while seen.len() < count {
-            let left = end.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "only {} spans came: {seen:?}", seen.len());
-            seen = self.seen.1.wait_timeout(seen, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        let mut found = seen.clone();
-        found.sort_by_key(|seen| seen.span.start_time_unix_nano);
-        found
-    }
-}
-
-fn read(stream: &TcpStream) -> (String, Vec<u8>) {
-    let mut reader = BufReader::new(stream);
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        assert!(reader.read_line(&mut head).expect("a head") > 0, "cut short: {head}");
-    }
-    let head = head.to_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
-    let mut body = vec![0; length.parse().expect("a number")];
-    reader.read_exact(&mut body).expect("a body");
-    (head, body)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
-}
-
-fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {
-    let text = |value: &Option<AnyValue>| match value.as_ref().and_then(|value| value.value.clone()) {
-        Some(Value::StringValue(text)) => text,
-        Some(Value::IntValue(number)) => number.to_string(),
-        Some(Value::BoolValue(is)) => is.to_string(),
-        other => panic!("{other:?}"),
-    };
-    attributes.iter().map(|pair| (pair.key.clone(), text(&pair.value))).collect()
-}
-
-fn traceparent(flags: &str) -> String {
+pub fn traceparent(flags: &str) -> String {
     format!("00-{TRACE}-{PARENT}-{flags}")
 }
 
@@ -127,21 +25,21 @@ fn traceparents(request: &Request) -> Vec<String> {
     named.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect()
 }
 
-/// What the variables are for every test here but one: a collector, and no long wait for company.
-fn watched(url: &str) -> [(&'static str, &str); 2] {
+/// What the variables are for every test of spans but one: a collector, and no long wait for company.
+pub fn watched(url: &str) -> [(&'static str, &str); 2] {
     [("OTEL_EXPORTER_OTLP_ENDPOINT", url), ("OTEL_BSP_SCHEDULE_DELAY", "20")]
 }
 
 #[test]
 fn a_record_s_trace_goes_on_in_a_span_of_ours_and_from_there_in_the_app() {
     let Some(scene) = Scene::new(Ground::Real, "spans", 1) else { return };
-    let collector = Collector::start(200);
+    let collector = Collector::start();
     let record = Record::new(&scene.topic, "body").id("one").header("traceparent", traceparent("01"));
     scene.produce(&[record.header("tracestate", "vendor=1")]);
     let url = collector.url();
     let more = [
-        watched(&url)[0],
-        watched(&url)[1],
+        watched(url)[0],
+        watched(url)[1],
         ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20hunter2"),
         ("OTEL_SERVICE_NAME", "billing-sidecar"),
         ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=pre%20prod,service.name=other"),
@@ -152,7 +50,7 @@ fn a_record_s_trace_goes_on_in_a_span_of_ours_and_from_there_in_the_app() {
     assert_eq!((seen.span.name.as_str(), seen.span.kind()), (&*format!("process {}", scene.topic), SpanKind::Consumer));
     assert_eq!(seen.span.trace_state, "vendor=1");
     assert!(seen.span.start_time_unix_nano <= seen.span.end_time_unix_nano && seen.span.start_time_unix_nano > 0);
-    assert_ne!(seen.span.status.clone().unwrap_or_default().code(), StatusCode::Error);
+    assert!(!seen.has_failed());
     let expected = [
         ("messaging.system", "kafka"),
         ("messaging.operation.name", "process"),
@@ -177,10 +75,11 @@ fn a_record_s_trace_goes_on_in_a_span_of_ours_and_from_there_in_the_app() {
     assert_eq!(traceparents(&request), [seen.traceparent()]);
     assert_ne!(hex(&seen.span.span_id), PARENT);
     assert_eq!(request.header("tracestate"), Some("vendor=1"));
-    let head = collector.heads.lock().unwrap()[0].clone();
+    let head = collector.heads()[0].clone();
     assert!(head.starts_with("post /v1/traces http/1.1\r\n"), "{head}");
     assert!(head.contains("content-type: application/x-protobuf\r\n"), "{head}");
     assert!(head.contains("authorization: bearer hunter2\r\n"), "{head}");
+    assert_eq!(sidecar.metrics().expect("a scrape").get("kafka_once_spans_lost_total", &[]), Some(0.0));
     stop(&sidecar);
     assert!(!sidecar.log().all().contains("hunter2"), "a secret is in the log");
 }
@@ -188,13 +87,13 @@ fn a_record_s_trace_goes_on_in_a_span_of_ours_and_from_there_in_the_app() {
 #[test]
 fn a_record_without_a_valid_traceparent_begins_a_trace_and_nothing_of_it_is_lost() {
     let Some(scene) = Scene::new(Ground::Real, "spans-new", 1) else { return };
-    let collector = Collector::start(200);
+    let collector = Collector::start();
     let none = Record::new(&scene.topic, "").id("none");
     let zero = "00-00000000000000000000000000000000-b7ad6b7169203331-01";
     let broken =
         Record::new(&scene.topic, "").id("broken").header("traceparent", zero).header("tracestate", "vendor=1");
     scene.produce(&[none, broken]);
-    let sidecar = scene.sidecar(&watched(&collector.url()));
+    let sidecar = scene.sidecar(&watched(collector.url()));
     let seen = collector.wait_for(2);
     let records = scene.ledger.records();
     for id in ["none", "broken"] {
@@ -214,7 +113,7 @@ fn a_record_without_a_valid_traceparent_begins_a_trace_and_nothing_of_it_is_lost
 #[test]
 fn each_attempt_is_a_span_and_those_that_were_not_accepted_say_why() {
     let Some(scene) = Scene::new(Ground::Real, "spans-retry", 1) else { return };
-    let collector = Collector::start(200);
+    let collector = Collector::start();
     let requests = AtomicU32::new(0);
     scene.ledger.behave(move |_| {
         let first = requests.fetch_add(1, Ordering::SeqCst) == 0;
@@ -222,7 +121,7 @@ fn each_attempt_is_a_span_and_those_that_were_not_accepted_say_why() {
     });
     scene.produce(&[Record::new(&scene.topic, "").id("one").header("traceparent", traceparent("01"))]);
     let url = collector.url();
-    let sidecar = scene.sidecar(&[watched(&url)[0], watched(&url)[1], ("ONCE_RETRY_BACKOFF", "10ms")]);
+    let sidecar = scene.sidecar(&[watched(url)[0], watched(url)[1], ("ONCE_RETRY_BACKOFF", "10ms")]);
     let seen = collector.wait_for(2);
     let told: Vec<_> = seen.iter().map(Seen::attributes).collect();
     for (place, attempt, verdict, status, error) in
@@ -232,8 +131,7 @@ fn each_attempt_is_a_span_and_those_that_were_not_accepted_say_why() {
         assert_eq!((attributes["once.attempt"].as_str(), attributes["once.verdict"].as_str()), (attempt, verdict));
         assert_eq!(attributes["http.response.status_code"], status);
         assert_eq!(attributes.get("error.type").map(String::as_str), error);
-        let failed = seen[place].span.status.clone().unwrap_or_default().code() == StatusCode::Error;
-        assert_eq!(failed, error.is_some());
+        assert_eq!(seen[place].has_failed(), error.is_some());
         assert_eq!(
             (hex(&seen[place].span.trace_id), hex(&seen[place].span.parent_span_id)),
             (TRACE.into(), PARENT.into())
@@ -249,7 +147,7 @@ fn each_attempt_is_a_span_and_those_that_were_not_accepted_say_why() {
 #[test]
 fn a_trace_that_is_not_sampled_stays_so_and_the_last_spans_are_flushed_at_the_end() {
     let Some(scene) = Scene::new(Ground::Real, "spans-sampled", 1) else { return };
-    let collector = Collector::start(200);
+    let collector = Collector::start();
     let unsampled = Record::new(&scene.topic, "").id("unsampled").header("traceparent", traceparent("00"));
     let sampled = Record::new(&scene.topic, "").id("sampled").header("traceparent", traceparent("01"));
     scene.produce(&[unsampled, sampled]);
@@ -264,32 +162,11 @@ fn a_trace_that_is_not_sampled_stays_so_and_the_last_spans_are_flushed_at_the_en
     let seen = collector.wait_for(1);
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0].attributes()["messaging.message.id"], "sampled");
-    assert!(collector.heads.lock().unwrap()[0].starts_with("post /custom http/1.1\r\n"));
+    assert!(collector.heads()[0].starts_with("post /custom http/1.1\r\n"));
     let records = scene.ledger.records();
     let request = records.requests.iter().find(|request| request.id() == "unsampled").expect("its request");
     let sent = traceparents(request).remove(0);
     assert!(sent.starts_with(&format!("00-{TRACE}-")) && sent.ends_with("-00") && !sent.contains(PARENT), "{sent}");
-}
-
-#[test]
-fn a_collector_that_is_away_or_refuses_costs_spans_and_nothing_else() {
-    for refuses in [false, true] {
-        let Some(scene) = Scene::new(Ground::Real, "spans-away", 1) else { return };
-        let collector = refuses.then(|| Collector::start(500));
-        let away = format!("http://127.0.0.1:{}", ports::free());
-        let url = collector.as_ref().map_or(away, Collector::url);
-        let records: Vec<_> =
-            (0..5000).map(|number| Record::new(&scene.topic, "").id(format!("id-{number}"))).collect();
-        let produced = scene.produce(&records);
-        let sidecar = scene.sidecar(&watched(&url));
-        scene.await_applied(records.len());
-        scene.await_committed();
-        stop(&sidecar);
-        scene.audit(&produced).assert_exactly_once();
-        let log = sidecar.log().all();
-        assert!(log.contains("spans are lost: the collector does not take them"), "{log}");
-        assert!(log.contains(if refuses { "status code: 500" } else { "connecting" }), "{log}");
-    }
 }
 
 #[test]

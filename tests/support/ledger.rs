@@ -19,6 +19,7 @@ mod http;
 mod records;
 
 pub use answer::Answer;
+pub use http::tls_config;
 pub use records::{Effect, Model, Records, Request, percent_decoded};
 
 type Behaviour = Arc<dyn Fn(Arc<Request>) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync>;

@@ -1,114 +1,62 @@
-//! One `POST` of spans: a connection of its own, HTTP/1.1, no redirects, no proxies from the environment, a bounded time.
+//! The exporter's client: posts what it is given, and keeps what of the answer the exporter leaves out.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
-use http::{HeaderValue, Uri, header};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use prost::Message as _;
 use tokio::runtime::Runtime;
-use tokio_rustls::TlsConnector;
 
+use super::wire::Wire;
 use crate::settings::Collector as Settings;
-
-/// How much of an answer is read. One that took everything is empty.
-const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// Sends spans. Blocks the thread that asks: that of the exporter, which has nothing else to do.
 #[derive(Debug)]
 pub(super) struct Client {
-    runtime: Runtime,
-    host: String,
-    port: u16,
-    /// The value of `Host`.
-    authority: HeaderValue,
-    tls: Option<Tls>,
-    timeout: Duration,
-    trouble: Trouble,
+    /// `None` once it is dropped.
+    runtime: Option<Runtime>,
+    wire: Wire,
+    told: Told,
 }
 
-/// Why the last `POST` failed, in words that the exporter's own error leaves out.
+/// What came of the last `POST`, beside the status that the exporter judges.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Trouble(Arc<Mutex<Option<String>>>);
+pub(super) struct Told(Arc<Mutex<Answer>>);
 
-impl Trouble {
-    /// Takes the words out.
-    pub(super) fn take(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    fn set(&self, words: Option<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = words;
-    }
+/// The collector's words, or ours where it had none.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Answer {
+    /// How many spans it did not take although it took the `POST`.
+    pub(super) rejected: u64,
+    /// Why it did not take them, or why there was no answer.
+    pub(super) why: Option<String>,
 }
 
-#[derive(Clone)]
-struct Tls(TlsConnector);
+impl Told {
+    /// Takes it out.
+    pub(super) fn take(&self) -> Answer {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 
-impl std::fmt::Debug for Tls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Tls")
+    fn set(&self, answer: Answer) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = answer;
     }
 }
 
 impl Client {
     /// Connects to nobody.
-    pub(super) fn new(settings: &Settings, trouble: Trouble) -> anyhow::Result<Self> {
+    pub(super) fn new(settings: &Settings, told: Told) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let tls = settings.tls.then(|| tls(settings.ca.as_ref().map(|ca| ca.expose().as_bytes()))).transpose()?;
-        Ok(Self {
-            runtime,
-            host: settings.node.host.clone(),
-            port: settings.node.port,
-            authority: HeaderValue::from_str(&settings.node.to_string()).context("its host")?,
-            tls,
-            timeout: settings.timeout,
-            trouble,
-        })
+        Ok(Self { runtime: Some(runtime), wire: Wire::new(settings)?, told })
     }
+}
 
-    async fn send(&self, request: Request<Bytes>) -> anyhow::Result<Response<Bytes>> {
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await.context("connecting")?;
-        stream.set_nodelay(true)?;
-        let Some(Tls(connector)) = &self.tls else {
-            return self.exchange(stream, request).await;
-        };
-        let name = ServerName::try_from(self.host.clone())?;
-        let stream = connector.connect(name, stream).await.context("TLS")?;
-        self.exchange(stream, request).await
-    }
-
-    async fn exchange<S>(&self, stream: S, request: Request<Bytes>) -> anyhow::Result<Response<Bytes>>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let (mut parts, body) = request.into_parts();
-        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-        parts.uri = path.parse::<Uri>()?;
-        parts.headers.insert(header::HOST, self.authority.clone());
-        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let answer = async move {
-            let (head, body) = sender.send_request(Request::from_parts(parts, Full::new(body))).await?.into_parts();
-            let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(anyhow::Error::from_boxed)?;
-            Ok(Response::from_parts(head, body.to_bytes()))
-        };
-        tokio::pin!(answer, connection);
-        tokio::select! {
-            answer = &mut answer => answer,
-            ended = &mut connection => {
-                ended?;
-                answer.await // what came before the end is there
-            }
+/// A name that is still being looked up must not hold up the end of the process.
+impl Drop for Client {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
         }
     }
 }
@@ -116,31 +64,71 @@ impl Client {
 #[async_trait]
 impl HttpClient for Client {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let bounded = async { tokio::time::timeout(self.timeout, self.send(request)).await };
-        let sent = match self.runtime.block_on(bounded) {
-            Ok(sent) => sent,
-            Err(_) => Err(anyhow::anyhow!("no answer within {:?}", self.timeout)),
-        };
-        self.trouble.set(sent.as_ref().err().map(|error| format!("{error:#}")));
+        let Some(runtime) = &self.runtime else { return Err("closed".into()) };
+        let sent = runtime.block_on(self.wire.send(request));
+        self.told.set(match &sent {
+            Ok(answer) => read(answer),
+            Err(error) => Answer { rejected: 0, why: Some(format!("{error:#}")) },
+        });
         sent.map_err(Into::into)
     }
 }
 
-/// `ca` is PEM; without it the system's roots are trusted (`SSL_CERT_FILE` is honoured).
-fn tls(ca: Option<&[u8]>) -> anyhow::Result<Tls> {
-    let mut roots = RootCertStore::empty();
-    if let Some(pem) = ca {
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            roots.add(certificate.context("the collector's ca is not PEM")?).context("the collector's ca")?;
-        }
-        ensure!(!roots.is_empty(), "the collector's ca holds no certificate");
-    } else {
-        let found = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(found.certs);
-        ensure!(!roots.is_empty(), "the system has no root certificates: {:?}", found.errors);
+/// A success may still leave spans out (`partial_success`). One that is no OTLP took everything.
+fn read(answer: &Response<Bytes>) -> Answer {
+    if !answer.status().is_success() {
+        return Answer::default();
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let config = config.with_root_certificates(roots).with_no_client_auth();
-    Ok(Tls(TlsConnector::from(Arc::new(config))))
+    let answer = ExportTraceServiceResponse::decode(answer.body().clone()).unwrap_or_default();
+    let Some(partial) = answer.partial_success else { return Answer::default() };
+    let rejected = u64::try_from(partial.rejected_spans).unwrap_or(0);
+    Answer { rejected, why: (rejected > 0).then_some(partial.error_message) }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
+
+    use super::*;
+
+    #[test]
+    fn a_look_up_of_a_name_that_never_ends_does_not_hold_up_the_end() {
+        let settings = crate::adapters::collector::tests::settings(&[]);
+        let client = Client::new(&settings, Told::default()).expect("a client");
+        let (forever, never) = std::sync::mpsc::channel::<()>();
+        let (begun, begins) = std::sync::mpsc::channel();
+        client.runtime.as_ref().expect("a runtime").spawn_blocking(move || {
+            begun.send(()).expect("the test");
+            never.recv() // as a resolver that does not answer
+        });
+        begins.recv().expect("it has begun");
+        let (dropped, ends) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            drop(client);
+            dropped.send(()).expect("the test");
+        });
+        ends.recv_timeout(std::time::Duration::from_secs(60)).expect("it is dropped while the name is looked up");
+        drop(forever);
+    }
+
+    #[test]
+    fn what_a_collector_leaves_out_of_a_post_that_it_took_is_read_from_its_answer() {
+        let partial = |rejected_spans| {
+            let partial = ExportTracePartialSuccess { rejected_spans, error_message: "quota".to_owned() };
+            ExportTraceServiceResponse { partial_success: Some(partial) }.encode_to_vec()
+        };
+        let quota = |rejected| Answer { rejected, why: Some("quota".to_owned()) };
+        for (status, body, expected) in [
+            (200, Vec::new(), Answer::default()),
+            (200, partial(3), quota(3)),
+            (202, partial(1), quota(1)),
+            (200, partial(0), Answer::default()),
+            (200, partial(-1), Answer::default()),
+            (400, partial(3), Answer::default()), // all are lost, and the status says why
+            (200, b"<html>".to_vec(), Answer::default()),
+        ] {
+            let answer = Response::builder().status(status).body(Bytes::from(body.clone())).unwrap();
+            assert_eq!(read(&answer), expected, "{status} {body:?}");
+        }
+    }
 }

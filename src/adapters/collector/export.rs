@@ -10,9 +10,10 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, Span, SpanData, SpanExporter, SpanProcessor};
 
-use super::client::Trouble;
+use super::client::Told;
 use crate::domain::repeats::Repeats;
 use crate::domain::time::Moment;
+use crate::telemetry::Metrics;
 
 /// Spans that wait for the collector at most, those on their way to it included; beyond, they are lost.
 pub(super) const MAX_WAITING: usize = 2048;
@@ -20,20 +21,31 @@ pub(super) const MAX_WAITING: usize = 2048;
 /// Spans in one `POST` at most.
 const BATCH: usize = 512;
 
-/// What waits, and what was lost and not told yet.
-#[derive(Debug)]
+/// What waits, and what was lost and not told yet. Whatever is lost is counted in the metrics at once.
 pub(super) struct Tally {
     waiting: AtomicUsize,
     lost: AtomicU64,
     /// What was said when, so that repeats are few.
     repeats: Mutex<Repeats>,
     started: Instant,
+    metrics: Arc<Metrics>,
+}
+
+impl std::fmt::Debug for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tally").field("waiting", &self.waiting).field("lost", &self.lost).finish_non_exhaustive()
+    }
 }
 
 impl Tally {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
         let (waiting, lost) = (AtomicUsize::new(0), AtomicU64::new(0));
-        Self { waiting, lost, repeats: Mutex::default(), started: Instant::now() }
+        Self { waiting, lost, repeats: Mutex::default(), started: Instant::now(), metrics }
+    }
+
+    fn lose(&self, spans: u64) {
+        self.lost.fetch_add(spans, Ordering::Relaxed);
+        self.metrics.spans_lost(spans);
     }
 
     /// A span has ended. `false`: there is no room for it.
@@ -41,16 +53,16 @@ impl Tally {
         let room = |waiting: usize| (waiting < MAX_WAITING).then_some(waiting + 1);
         let taken = self.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, room).is_ok();
         if !taken {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+            self.lose(1);
         }
         taken
     }
 
-    /// So many have left, taken by the collector or not.
-    fn left(&self, spans: usize, taken: bool) {
+    /// So many have left, and so many of them the collector did not take.
+    fn left(&self, spans: usize, lost: u64) {
         self.waiting.fetch_sub(spans, Ordering::AcqRel);
-        if !taken {
-            self.lost.fetch_add(spans as u64, Ordering::Relaxed);
+        if lost > 0 {
+            self.lose(lost);
         }
     }
 
@@ -66,7 +78,11 @@ impl Tally {
 
     /// Says what was not told yet, and what still waits: nobody will send it.
     pub(super) fn tell_at_the_end(&self) {
-        let spans = self.lost.swap(0, Ordering::Relaxed) + self.waiting.load(Ordering::Acquire) as u64;
+        let waiting = self.waiting.load(Ordering::Acquire) as u64;
+        if waiting > 0 {
+            self.lose(waiting);
+        }
+        let spans = self.lost.swap(0, Ordering::Relaxed);
         if spans > 0 {
             tracing::warn!(spans, "spans were lost before the end");
         }
@@ -120,15 +136,17 @@ impl SpanProcessor for Queue {
 pub(super) struct Exporter {
     pub(super) inner: Otlp,
     pub(super) tally: Arc<Tally>,
-    pub(super) trouble: Trouble,
+    pub(super) told: Told,
 }
 
 impl SpanExporter for Exporter {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
         let sent = self.inner.export(batch).await;
-        self.tally.left(spans, sent.is_ok());
-        let why = sent.as_ref().err().map(|error| self.trouble.take().unwrap_or_else(|| error.to_string()));
+        let told = self.told.take();
+        let spans_lost = if sent.is_ok() { told.rejected.min(spans as u64) } else { spans as u64 };
+        self.tally.left(spans, spans_lost);
+        let why = told.why.or_else(|| sent.as_ref().err().map(ToString::to_string));
         self.tally.tell(why.as_deref().unwrap_or("it was too slow"));
         sent
     }
@@ -150,29 +168,43 @@ impl SpanExporter for Exporter {
 mod tests {
     use super::*;
 
+    fn tally() -> (Tally, Arc<Metrics>) {
+        let metrics = Arc::new(Metrics::new().expect("metrics"));
+        (Tally::new(Arc::clone(&metrics)), metrics)
+    }
+
+    fn shown(metrics: &Metrics) -> String {
+        metrics.render().expect("a page")
+    }
+
     #[test]
     fn the_queue_has_a_bound_and_what_finds_no_room_is_counted() {
-        let tally = Tally::new();
+        let (tally, metrics) = tally();
         assert!((0..MAX_WAITING).all(|_| tally.take_in()));
         assert!(!tally.take_in() && !tally.take_in());
         assert_eq!(tally.lost.load(Ordering::Relaxed), 2);
-        tally.left(BATCH, true);
+        tally.left(BATCH, 0);
         assert!((0..BATCH).all(|_| tally.take_in()) && !tally.take_in());
-        tally.left(BATCH, false);
+        tally.left(BATCH, BATCH as u64);
         assert_eq!(tally.lost.load(Ordering::Relaxed), 3 + BATCH as u64);
+        assert!(shown(&metrics).contains(&format!("kafka_once_spans_lost_total {}\n", 3 + BATCH)));
     }
 
     #[test]
     fn what_was_lost_is_told_at_once_and_then_kept_for_the_next_line() {
-        let tally = Tally::new();
-        tally.left(0, false);
-        tally.lost.store(5, Ordering::Relaxed);
+        let (tally, metrics) = tally();
+        tally.lose(5);
         tally.tell("away");
         assert_eq!(tally.lost.load(Ordering::Relaxed), 0);
-        tally.lost.store(7, Ordering::Relaxed);
+        tally.lose(7);
         tally.tell("away");
         assert_eq!(tally.lost.load(Ordering::Relaxed), 7);
+        assert!(tally.take_in() && tally.take_in());
         tally.tell_at_the_end();
         assert_eq!(tally.lost.load(Ordering::Relaxed), 0);
+        assert!(
+            shown(&metrics).contains("kafka_once_spans_lost_total 14\n"),
+            "what still waits at the end is lost too"
+        );
     }
 }

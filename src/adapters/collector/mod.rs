@@ -1,7 +1,8 @@
 //! The collector of spans: one span for each request to the app, by OTLP (HTTP, protobuf), in the background.
 //!
-//! `parent` reads the record's trace context, `span` is one request, `export` the queue and its bound, `client` the `POST`.
-//! Nothing here holds up a record: a collector that is away, slow or unwilling costs spans, and the log says how many.
+//! `parent` reads the record's trace context, `span` is one request, `export` the queue and its bound, `client` what the
+//! exporter posts with, `wire` the `POST`. Nothing here holds up a record: a collector that is away, slow or unwilling
+//! costs spans, and the log and a metric say how many.
 
 mod client;
 mod export;
@@ -9,12 +10,15 @@ mod parent;
 mod span;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header;
 use opentelemetry::trace::{Span as _, TraceContextExt as _, Tracer as _, TracerProvider as _};
 use opentelemetry::{Context, InstrumentationScope, KeyValue, StringValue};
+use opentelemetry_http::{Bytes, Request as Post};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::resource::TelemetryResourceDetector;
@@ -22,9 +26,11 @@ use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
 
 use crate::ports::{Request, Span, Spans};
 use crate::settings::{Collector as Settings, Sampling};
-use client::{Client, Trouble};
+use crate::telemetry::Metrics;
+use client::{Client, Told};
 use export::{Exporter, Queue, Tally};
 use span::Watched;
+use wire::Wire;
 
 /// Spans, on their way to the collector.
 pub struct Collector {
@@ -39,18 +45,18 @@ impl Collector {
     ///
     /// # Errors
     /// Certificates that cannot be read, or a client that cannot be built.
-    pub fn start(settings: &Settings, group: &str) -> anyhow::Result<Self> {
-        let (tally, trouble) = (Arc::new(Tally::new()), Trouble::default());
+    pub fn start(settings: &Settings, group: &str, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+        let (tally, told) = (Arc::new(Tally::new(metrics)), Told::default());
         let headers = settings.headers.iter().map(|(name, value)| (name.clone(), value.expose().clone()));
         let inner = SpanExporter::builder()
             .with_http()
-            .with_http_client(Client::new(settings, trouble.clone())?)
+            .with_http_client(Client::new(settings, told.clone())?)
             .with_protocol(Protocol::HttpBinary)
             .with_endpoint(settings.url.expose())
             .with_headers(headers.collect())
             .with_timeout(settings.timeout)
             .build()?;
-        let exporter = Exporter { inner, tally: Arc::clone(&tally), trouble };
+        let exporter = Exporter { inner, tally: Arc::clone(&tally), told };
         let provider = SdkTracerProvider::builder()
             .with_span_processor(Queue::new(exporter, Arc::clone(&tally), settings.delay))
             .with_sampler(sampler(settings.sampling))
@@ -67,6 +73,34 @@ impl Collector {
             tracing::debug!(%error, "spans were not flushed in time");
         }
         self.tally.tell_at_the_end();
+    }
+}
+
+/// Why a collector would take no spans.
+#[derive(Debug)]
+pub enum Unwilling {
+    /// Its settings cannot be used: a sidecar does not start with them.
+    Refused(anyhow::Error),
+    /// It is away, or does not want them from us: a sidecar runs without.
+    Away(anyhow::Error),
+}
+
+/// Asks a collector whether it takes spans: posts none to it.
+///
+/// # Errors
+/// [`Unwilling`], in words without a secret.
+pub async fn ask(settings: &Settings) -> Result<(), Unwilling> {
+    let wire = Wire::new(settings).map_err(Unwilling::Refused)?;
+    let mut post = Post::post(settings.url.expose());
+    post = post.header(header::CONTENT_TYPE, "application/x-protobuf").header(header::CONTENT_LENGTH, "0");
+    for (name, value) in &settings.headers {
+        post = post.header(name, value.expose());
+    }
+    let post = post.body(Bytes::new()).map_err(|error| Unwilling::Refused(error.into()))?;
+    match wire.send(post).await {
+        Ok(answer) if answer.status().is_success() => Ok(()),
+        Ok(answer) => Err(Unwilling::Away(anyhow::anyhow!("status code: {}", answer.status().as_u16()))),
+        Err(error) => Err(Unwilling::Away(error)),
     }
 }
 

@@ -163,6 +163,7 @@ fn say_everything(metrics: &Metrics) {
     metrics.broker_up(true);
     each(HistoryExtent::ALL, |extent| metrics.history_lost(extent));
     metrics.session_started();
+    metrics.spans_lost(15);
 }
 
 #[test]
@@ -184,6 +185,7 @@ fn each_verb_moves_its_own_series() {
         ("in_flight_limit", 12.0),
         ("held_bytes", 13.0),
         ("partition_lag{", 14.0),
+        ("spans_lost_total", 15.0),
     ];
     for series in promised() {
         let known = special.iter().find(|(start, _)| series.starts_with(&format!("kafka_once_{start}")));

@@ -100,7 +100,7 @@ async fn accept_unix(
 }
 
 /// A TLS server with this certificate and no client certificates.
-pub(super) fn tls_config(files: &Certificates) -> anyhow::Result<ServerConfig> {
+pub fn tls_config(files: &Certificates) -> anyhow::Result<ServerConfig> {
     let certificate = CertificateDer::from_pem_file(&files.cert)?;
     let key = PrivateKeyDer::from_pem_file(&files.key)?;
     let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
