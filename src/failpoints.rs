@@ -31,7 +31,7 @@ failpoints! {
     ClaimDue = "claim_due",
     /// The store has answered; nothing has followed.
     ClaimAnswered = "claim_answered",
-    /// A dead session's or a released claim will be taken over.
+    /// A dead session's claim, a released one or the mark of its own letter will be taken over.
     TakeOverDue = "take_over_due",
     /// It is taken over; nothing has followed.
     TakeOverAnswered = "take_over_answered",

@@ -78,6 +78,10 @@ pub enum ClaimValue {
     },
     /// It stands on the dead-letter topic.
     Dead {
+        /// Number of the last request that was sent for it.
+        attempt: u32,
+        /// Whether one of them may have had its effect.
+        in_doubt: bool,
         /// The record that was dead-lettered.
         position: Position,
         /// Its payload.

@@ -4,7 +4,8 @@
 //! version (1 byte) | state (1 byte) | fields
 //!   claimed   session (16) attempt retries deadline in-doubt (1) partition offset timestamp digest (16)
 //!   released               attempt retries deadline in-doubt (1) partition offset timestamp digest (16)
-//!   done, dead                                                   partition offset timestamp digest (16)
+//!   dead                   attempt                  in-doubt (1) partition offset timestamp digest (16)
+//!   done                                                         partition offset timestamp digest (16)
 //! ```
 //!
 //! Numbers are LEB128 varints, shortest form only; signed ones (partition, offset, timestamp) are zig-zagged first.
@@ -63,8 +64,10 @@ pub fn encode(value: &ClaimValue) -> Vec<u8> {
             bytes.push(DONE);
             (position, digest)
         }
-        ClaimValue::Dead { position, digest } => {
+        ClaimValue::Dead { attempt, in_doubt, position, digest } => {
             bytes.push(DEAD);
+            put_unsigned(&mut bytes, u64::from(*attempt));
+            bytes.push(u8::from(*in_doubt));
             (position, digest)
         }
     };
@@ -141,8 +144,10 @@ impl Reader<'_> {
                 ClaimValue::Done { position, digest }
             }
             DEAD => {
+                let attempt = self.unsigned()?.try_into().ok()?;
+                let in_doubt = self.flag()?;
                 let (position, digest) = self.position_and_digest()?;
-                ClaimValue::Dead { position, digest }
+                ClaimValue::Dead { attempt, in_doubt, position, digest }
             }
             _ => return None,
         })
@@ -152,12 +157,15 @@ impl Reader<'_> {
         let attempt = self.unsigned()?.try_into().ok()?;
         let retries = self.unsigned()?.try_into().ok()?;
         let deadline = UnixMillis(self.unsigned()?);
-        let in_doubt = match self.byte()? {
-            0 => false,
-            1 => true,
-            _ => return None,
-        };
-        Some((Spent { attempt, retries, deadline }, in_doubt))
+        Some((Spent { attempt, retries, deadline }, self.flag()?))
+    }
+
+    fn flag(&mut self) -> Option<bool> {
+        match self.byte()? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
     }
 
     fn position_and_digest(&mut self) -> Option<(Position, Digest)> {
@@ -228,7 +236,7 @@ mod tests {
             (claimed, "1001".to_owned() + &"5e".repeat(16) + "0201800101" + &tail),
             (ClaimValue::Released { spent, in_doubt: false, position, digest }, "10020201800100".to_owned() + &tail),
             (ClaimValue::Done { position, digest }, "1003".to_owned() + &tail),
-            (ClaimValue::Dead { position, digest }, "1004".to_owned() + &tail),
+            (ClaimValue::Dead { attempt: 2, in_doubt: true, position, digest }, "10040201".to_owned() + &tail),
         ] {
             let hex: String = encode(&value).iter().flat_map(|byte| [byte >> 4, byte & 0xF]).map(hex_digit).collect();
             assert_eq!(hex, expected);
@@ -298,7 +306,7 @@ mod tests {
                 0 => ClaimValue::Claimed { session, spent, in_doubt, position, digest },
                 1 => ClaimValue::Released { spent, in_doubt, position, digest },
                 2 => ClaimValue::Done { position, digest },
-                _ => ClaimValue::Dead { position, digest },
+                _ => ClaimValue::Dead { attempt: spent.attempt, in_doubt, position, digest },
             }
         })
     }

@@ -84,7 +84,7 @@ impl Letter {
             None => None,
         };
         let in_doubt = said.text(DELIVERY).and_then(Delivery::parse) != Some(Delivery::First);
-        let attempts = said.text(ATTEMPTS)?.parse().ok().filter(|attempts| *attempts <= MOST_ATTEMPTS)?;
+        let attempts = said.attempts()?;
         said.text(STATUS);
         let value_left = said.text(DETAIL)?.ends_with(VALUE_LEFT) && record.value().is_some_and(<[u8]>::is_empty);
         let reason = said.text(ERROR)?.to_owned();
@@ -104,16 +104,13 @@ impl Letter {
         })
     }
 
-    /// The headers that the record had before it became a letter, without what was said when it was sent back before.
+    /// The headers that the record had before it became a letter.
     pub fn headers<'a>(&self, record: &'a Record) -> impl ExactSizeIterator<Item = (&'a [u8], Option<&'a [u8]>)> {
-        let own: Vec<_> = record.headers().take(self.own).collect();
-        let mut said = Tail(&own);
-        let produced = if SentBack::parse(&mut said).is_some() { said.0.len() } else { own.len() };
-        own.into_iter().take(produced)
+        record.headers().take(self.own)
     }
 
     /// What stands behind the record's own headers as it is sent back.
-    pub fn sent_back(&self, namespace: &str) -> [(&'static str, String); 5] {
+    pub fn sent_back(&self, namespace: &str) -> [(&'static str, String); SentBack::HEADERS] {
         let source =
             SentBack { source: (self.partition, self.offset), attempts: self.attempts, in_doubt: self.in_doubt };
         source.headers(namespace)
@@ -140,7 +137,8 @@ impl Letter {
 }
 
 /// What a record that was sent back says of the letter that it was. Behind the record's own headers, always in the same
-/// order. Whoever else writes that warns the app without need, or has what it wrote itself tried once more.
+/// order; taken off before the record goes on. Whoever else writes that warns the app without need, or has what it wrote
+/// itself tried once more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SentBack {
     /// Where it stood when it was given up, partition and offset: the mark `dead` of that one is no news.
@@ -152,6 +150,9 @@ pub struct SentBack {
 }
 
 impl SentBack {
+    /// How many headers say it.
+    pub const HEADERS: usize = 5;
+
     /// Reads what is said on a record; `None`: it was not sent back, or not for this namespace.
     pub fn read(record: &Record, namespace: &str) -> Option<Self> {
         let (last, _) = record.headers().next_back()?;
@@ -164,13 +165,13 @@ impl SentBack {
 
     fn parse<'a>(said: &mut Tail<'a>) -> Option<(&'a str, Self)> {
         let in_doubt = Delivery::parse(said.text(DELIVERY)?)? == Delivery::PossibleRepeat;
-        let attempts = said.text(ATTEMPTS)?.parse().ok().filter(|attempts| *attempts <= MOST_ATTEMPTS)?;
+        let attempts = said.attempts()?;
         let offset = Offset(said.text(SOURCE_OFFSET)?.parse().ok()?);
         let partition = said.text(SOURCE_PARTITION)?.parse().ok()?;
         Some((said.text(NAMESPACE)?, Self { source: (partition, offset), attempts, in_doubt }))
     }
 
-    fn headers(&self, namespace: &str) -> [(&'static str, String); 5] {
+    fn headers(&self, namespace: &str) -> [(&'static str, String); SentBack::HEADERS] {
         [
             (NAMESPACE, namespace.to_owned()),
             (SOURCE_PARTITION, self.source.0.to_string()),
@@ -222,6 +223,10 @@ impl<'a> Tail<'a> {
         let text = std::str::from_utf8((*value)?).ok().filter(|_| *last == name.as_bytes())?;
         self.0 = before;
         Some(text)
+    }
+
+    fn attempts(&mut self) -> Option<u32> {
+        Some(self.text(ATTEMPTS)?.parse::<u32>().ok()?.min(MOST_ATTEMPTS))
     }
 }
 

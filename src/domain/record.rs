@@ -96,6 +96,17 @@ impl Record {
         Self { unreadable: Some(why), ..self }
     }
 
+    /// The same record without its last `count` headers.
+    #[must_use]
+    pub fn without_last_headers(self, count: usize) -> Self {
+        let (mut headers, mut bytes) = (self.headers, self.bytes.into_vec());
+        let left = headers.len().saturating_sub(count);
+        // Headers stand behind key and value, in their order.
+        bytes.truncate(headers.get(left).map_or(bytes.len(), |(name, _)| name.start));
+        headers.truncate(left);
+        Self { headers, bytes: bytes.into_boxed_slice(), ..self }
+    }
+
     /// Why a part of it could not be read; such a record is dead-lettered (`unreadable`).
     pub fn unreadable(&self) -> Option<&'static str> {
         self.unreadable

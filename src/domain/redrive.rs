@@ -42,7 +42,7 @@ mod tests {
         let position = Position { partition: 0, offset: Offset(5), timestamp: 0 };
         let (digest, other) = (Digest([1; 16]), Digest([2; 16]));
         let (spent, in_doubt) = (Spent::default(), false);
-        let dead = |digest| ClaimValue::Dead { position, digest };
+        let dead = |digest| ClaimValue::Dead { attempt: 1, in_doubt: false, position, digest };
         let done = |digest| ClaimValue::Done { position, digest };
         let claimed = |digest| ClaimValue::Claimed { session: SessionId([0; 16]), spent, in_doubt, position, digest };
         let released = |digest| ClaimValue::Released { spent, in_doubt, position, digest };

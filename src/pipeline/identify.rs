@@ -31,8 +31,9 @@ pub struct Identifier {
 impl Identifier {
     /// Names a record.
     pub fn name(&self, record: Record) -> Taken {
-        let (identity, numbered) = (self.identity(&record), number(&self.sequences, &record, &json_pointer));
         let sent_back = SentBack::read(&record, &self.namespace);
+        let record = if sent_back.is_some() { record.without_last_headers(SentBack::HEADERS) } else { record };
+        let (identity, numbered) = (self.identity(&record), number(&self.sequences, &record, &json_pointer));
         Taken { record: Arc::new(record), identity, numbered, sent_back }
     }
 

@@ -6,7 +6,7 @@ use super::{Pipeline, Stopped};
 use crate::domain::claim::Digest;
 use crate::domain::horizon::LogNews;
 use crate::domain::lanes::{Place, lane_key};
-use crate::domain::life::{InDoubt, Life};
+use crate::domain::life::Life;
 use crate::domain::past_codec::Owner;
 use crate::domain::record::TopicPartition;
 use crate::ports::{App, Assigned, Claims, DeadLetters, Intake, LogEnd, Taken};
@@ -128,7 +128,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         };
         let mut life = Life::new(record.position(), digest, in_doubt);
         if let Some(letter) = sent_back {
-            life = life.sent_back(letter, position_made || self.rules.in_doubt == InDoubt::DeadLetter);
+            life = life.sent_back(letter, position_made);
         }
         let token = self.table.insert(Entry {
             record,

@@ -142,7 +142,7 @@ impl TopicInspection {
                 (Self::of("released", &format!("released{doubt}")).spent(spent, in_doubt), position, digest)
             }
             ClaimValue::Done { position, digest } => (Self::of("done", "done: the effect happened"), position, digest),
-            ClaimValue::Dead { position, digest } => {
+            ClaimValue::Dead { position, digest, .. } => {
                 (Self::of("dead", "dead: it stands on the dead-letter topic"), position, digest)
             }
         };
@@ -248,7 +248,7 @@ topic refunds: nothing is known of it
         let released = |in_doubt| ClaimValue::Released { spent, in_doubt, position: POSITION, digest: DIGEST };
         let (done, dead) = (
             ClaimValue::Done { position: POSITION, digest: DIGEST },
-            ClaimValue::Dead { position: POSITION, digest: DIGEST },
+            ClaimValue::Dead { attempt: 1, in_doubt: false, position: POSITION, digest: DIGEST },
         );
         for (sighting, state, words) in [
             (claimed(true), "claimed", "lives"),

@@ -103,7 +103,11 @@ fn every_state_is_said_in_words_and_as_json() {
         (released(true), "in doubt", with(json!({ "attempt": 4, "retries": 0, "in_doubt": true }))),
         (released(false), "not in doubt", with(json!({ "attempt": 4, "retries": 0, "in_doubt": false }))),
         (ClaimValue::Done { position: POSITION, digest: DIGEST }, "the effect happened", stands.clone()),
-        (ClaimValue::Dead { position: POSITION, digest: DIGEST }, "dead-letter topic", stands.clone()),
+        (
+            ClaimValue::Dead { attempt: 1, in_doubt: false, position: POSITION, digest: DIGEST },
+            "dead-letter topic",
+            stands.clone(),
+        ),
     ] {
         bench.put("orders", "a%20b", &encode(&value));
         let (code, found) = bench.json(&["a%20b"], "orders");

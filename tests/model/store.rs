@@ -192,7 +192,7 @@ mod tests {
             (session(), 1_u32..3).prop_map(claimed),
             Just(released),
             Just(ClaimValue::Done { position, digest }),
-            Just(ClaimValue::Dead { position, digest }),
+            Just(ClaimValue::Dead { attempt: 1, in_doubt: false, position, digest }),
         ]
     }
 

@@ -143,8 +143,9 @@ impl ByHand {
         let position = Position { partition: 0, offset: Offset(offset), timestamp };
         let value = format!("p{offset}");
         let record = Record::new(orders().topic, position, None, Some(value.as_bytes()), headers);
-        self.sidecar.held.taken(record.held_bytes());
-        self.say(Intake::Records(vec![identifier(self.world.plan.positions).name(record)])).await;
+        let taken = identifier(self.world.plan.positions).name(record);
+        self.sidecar.held.taken(taken.record.held_bytes());
+        self.say(Intake::Records(vec![taken])).await;
     }
 
     /// Says for so long, twice a second, where the log ends.

@@ -263,7 +263,7 @@ async fn a_claim_replaced_by_itself_lives_on<W: World>(world: &W) {
 
 async fn a_mark_is_written_over_whatever_stands_there<W: World>(world: &W) {
     let store = world.client().await;
-    let dead = ClaimValue::Dead { position: position(2), digest: Digest([8; 16]) };
+    let dead = ClaimValue::Dead { attempt: 1, in_doubt: false, position: position(2), digest: Digest([8; 16]) };
     assert_eq!(ask(&store, claim(id(5, 0), claimed(1, 1))).await, WAS_NOTHING);
     for (number, value, before, what) in [
         (0, done(1), was(claimed(1, 1)), "over our claim"),

@@ -227,7 +227,7 @@ impl Letters {
 
 /// A mark that says dead, for [`Letters::mark`].
 pub fn dead(position: Position, digest: kafka_once::domain::claim::Digest) -> ClaimValue {
-    ClaimValue::Dead { position, digest }
+    ClaimValue::Dead { attempt: 1, in_doubt: false, position, digest }
 }
 
 /// A mark that says done.

@@ -373,11 +373,10 @@ impl<P: Fn() + Send> Polling<P> {
         let Some(topic) = self.partitions.topic(message.topic(), message.partition()) else {
             return false; // handed out before its partition was taken away
         };
-        let record = to_record(topic, message);
-        let held = self.held.taken(record.held_bytes());
-        let position = record.position();
-        let bound = self.partitions.taken(record.topic(), position, held);
-        batch.push((self.naming)(record));
+        let taken = (self.naming)(to_record(topic, message));
+        let held = self.held.taken(taken.record.held_bytes());
+        let bound = self.partitions.taken(taken.record.topic(), taken.record.position(), held);
+        batch.push(taken);
         if self.broker_up != Some(true) {
             self.tell_broker_up(true);
         }

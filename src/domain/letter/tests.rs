@@ -47,7 +47,7 @@ fn what_may_be_absent_is_and_what_must_stand_there_does() {
         let optional = [STATUS, DELIVERY, MESSAGE_ID, NAMESPACE].contains(name);
         assert_eq!(Letter::read(&record(&[("h", "1")], &said, b"v")).is_some(), optional, "{name}");
     }
-    for (name, value) in [(SOURCE_OFFSET, "x"), (SOURCE_PARTITION, "1.5"), (MESSAGE_ID, "%4"), (ATTEMPTS, "4294967295")]
+    for (name, value) in [(SOURCE_OFFSET, "x"), (SOURCE_PARTITION, "1.5"), (MESSAGE_ID, "%4"), (ATTEMPTS, "4294967296")]
     {
         let said = SAID.map(|(known, old)| (known, if known == name { value } else { old }));
         assert_eq!(Letter::read(&record(&[], &said, b"v")), None, "{name}");
@@ -123,8 +123,23 @@ fn what_is_said_on_a_record_that_is_sent_back_is_read_by_its_own_namespace_only(
     assert_eq!(SentBack::read(&record(&[], &SAID, b"v"), "billing"), None, "a letter");
     assert_eq!(SentBack::read(&record(&[], &[], b"v"), "billing"), None);
 
-    // Given up again, it is a letter whose own headers are those that the producer wrote.
-    let again = record(&[("h", "1")], &[&said[..], &SAID].concat(), b"v");
-    let letter = Letter::read(&again).expect("a letter");
-    assert_eq!(letter.headers(&again).map(|(name, _)| name.to_vec()).collect::<Vec<_>>(), [b"h"]);
+    // It goes on as its producer wrote it.
+    let plain = back.without_last_headers(SentBack::HEADERS);
+    let written = record(&[("h", "1")], &[], b"v");
+    assert!(plain.headers().eq(written.headers()));
+    assert_eq!(
+        (plain.key(), plain.value(), plain.payload_bytes()),
+        (Some(&b"k"[..]), Some(&b"v"[..]), written.payload_bytes())
+    );
+    assert_eq!(plain.held_bytes(), written.held_bytes());
+}
+
+#[test]
+fn numbers_beyond_all_measure_leave_room_to_go_on_counting() {
+    let said = SAID.map(|(name, old)| (name, if name == ATTEMPTS { "4294967295" } else { old }));
+    let letter = Letter::read(&record(&[], &said, b"v")).expect("a letter");
+    assert_eq!(letter.attempts, MOST_ATTEMPTS);
+    let said = letter.sent_back("billing");
+    let said: Vec<(&str, &str)> = said.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    assert_eq!(SentBack::read(&record(&[], &said, b"v"), "billing").map(|back| back.attempts), Some(MOST_ATTEMPTS));
 }

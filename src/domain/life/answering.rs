@@ -46,7 +46,8 @@ fn slot(life: Life, hold: Hold, scene: &Scene) -> (Life, Effects) {
     if hold.in_doubt {
         match scene.rules.in_doubt {
             InDoubt::Repeat => {}
-            _ if life.is_decided(hold.last_attempt()) => {}
+            InDoubt::DeadLetter if life.decided => {}
+            InDoubt::Lookup if life.renamed => {}
             InDoubt::DeadLetter => return dead_letter(life, DeadLetterReason::InDoubt, Some(hold), scene),
             InDoubt::Lookup if scene.now.wall < hold.surely_over() => {
                 // Looked at again in between: another host's clock may be far ahead of ours.
@@ -101,7 +102,7 @@ fn answered(life: Life, hold: Hold, judgement: Judgement, scene: &Scene) -> (Lif
         Verdict::Accepted => mark_done(life, hold),
         Verdict::Refused => dead_letter(life, DeadLetterReason::Refused, Some(hold), scene),
         Verdict::Failed => spend_retry(life, hold, scene),
-        Verdict::Unknown => spend_retry(life, in_doubt(hold), scene),
+        Verdict::Unknown => spend_retry(Life { decided: false, ..life }, in_doubt(hold), scene),
         Verdict::Overloaded => wait(life, hold, judgement.retry_after, scene),
         Verdict::Unavailable => ready(life, Hold { sent: false, ..hold }),
     }
@@ -155,8 +156,7 @@ fn mark_done(life: Life, hold: Hold) -> (Life, Effects) {
 /// The letter is acknowledged. Dead is written over our own claim only: while the letter was on its way our session may
 /// have ended and another one may have taken over, and its done is a fact.
 fn mark_dead(life: Life, reason: DeadLetterReason, hold: Hold) -> (Life, Effects) {
-    let dead = ClaimValue::Dead { position: life.position, digest: life.digest };
-    let effect = Effect::Replace { expected: hold.value(&life), value: dead };
+    let effect = Effect::Replace { expected: hold.value(&life), value: hold.dead(&life) };
     (life.to(State::MarkingDead { reason, hold }), Effects::one(effect))
 }
 

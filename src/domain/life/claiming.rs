@@ -30,9 +30,9 @@ pub(super) fn step(life: Life, event: Event, scene: &Scene) -> (Life, Effects) {
         (State::Marking { hold }, Event::Was(before)) => {
             life.end(End::Delivered { overlap: is_overlap(&life, &hold, before) })
         }
-        (State::MarkingDead { .. }, Event::NotReplaced(Stored::Nothing)) => {
-            let dead = ClaimValue::Dead { position: life.position, digest: life.digest };
-            (life, Effects::one(Effect::Claim(dead))) // the store forgot: written if nobody has come between
+        (State::MarkingDead { hold, .. }, Event::NotReplaced(Stored::Nothing)) => {
+            // The store forgot: written if nobody has come between.
+            (life, Effects::one(Effect::Claim(hold.dead(&life))))
         }
         (State::MarkingDead { reason, .. }, Event::Replaced | Event::NotReplaced(_) | Event::Was(_)) => {
             life.end(End::DeadLettered(reason))
@@ -91,7 +91,8 @@ fn judge(life: Life, mine: ClaimValue, stored: Stored, scene: &Scene) -> (Life, 
             Some(hold) => won(life, hold),
             None => life.ignore(),
         },
-        (Stored::Foreign, _) => dead_letter(life, DeadLetterReason::Unreadable, None, scene),
+        (Stored::Foreign, State::TakingOver { hold }) => unreadable(carry(life, &hold), scene),
+        (Stored::Foreign, _) => unreadable(life, scene),
         (Stored::Value(found), _) if found == mine => match held(mine, &life, scene) {
             Some(hold) => won(life, hold), // an earlier reply was lost
             None => life.ignore(),
@@ -102,10 +103,12 @@ fn judge(life: Life, mine: ClaimValue, stored: Stored, scene: &Scene) -> (Life, 
 
 fn judge_found(life: Life, found: ClaimValue, scene: &Scene) -> (Life, Effects) {
     match found {
-        ClaimValue::Dead { position, digest } if life.was_letter_of(position) && digest == life.digest => {
+        ClaimValue::Dead { attempt, in_doubt, position, digest }
+            if life.was_letter_of(position) && digest == life.digest =>
+        {
             // The mark of its own letter. When its last request ended nobody remembers.
-            let spent = Spent { deadline: doubted_deadline(scene), ..life.carried.spent };
-            take_over(life, found, spent, life.carried.in_doubt, scene)
+            let spent = Spent { attempt, retries: 0, deadline: doubted_deadline(scene) };
+            take_over(life, found, spent, in_doubt, scene)
         }
         ClaimValue::Done { .. } | ClaimValue::Dead { .. } => settled_before(life, found, scene),
         ClaimValue::Released { spent, in_doubt, .. } => take_over(life, found, spent, in_doubt, scene),
@@ -141,9 +144,26 @@ fn take_over(life: Life, found: ClaimValue, spent: Spent, in_doubt: bool, scene:
     if found.digest() != life.digest && scene.rules.id_reuse == IdReuse::DeadLetter {
         return dead_letter(life, DeadLetterReason::IdReuse, None, scene);
     }
-    let hold = claim(&life, spent, in_doubt || life.carried.in_doubt, scene);
+    let life = Life { decided: life.decided && is_known_doubt(&life, &found), ..life };
+    let fresh = matches!(found, ClaimValue::Dead { .. });
+    let hold = Hold { fresh, ..claim(&life, spent, in_doubt || life.carried.in_doubt, scene) };
     let value = hold.value(&life);
     (life.to(State::TakingOver { hold }), Effects::one(Effect::Replace { expected: found, value }))
+}
+
+/// Whether there is no doubt under a claim that is taken over but that of the letter that the record was.
+fn is_known_doubt(life: &Life, found: &ClaimValue) -> bool {
+    match found {
+        ClaimValue::Dead { .. } => true,
+        ClaimValue::Released { spent, .. } => life.letter.is_some_and(|letter| spent.attempt <= letter.attempts),
+        ClaimValue::Claimed { .. } | ClaimValue::Done { .. } => false,
+    }
+}
+
+/// What stands under its key is not ours: what was done under it nobody knows.
+fn unreadable(life: Life, scene: &Scene) -> (Life, Effects) {
+    let carried = super::Carried { in_doubt: true, ..life.carried };
+    dead_letter(Life { carried, ..life }, DeadLetterReason::Unreadable, None, scene)
 }
 
 /// The claim we asked for stands in the store: it is ours. In doubt as well when the store was seen to have forgotten
@@ -183,7 +203,7 @@ fn overtaken(life: Life, stored: Stored, scene: &Scene) -> (Life, Effects) {
     let life = carry(life, &hold);
     match stored {
         Stored::Nothing => ask(life, scene),
-        Stored::Foreign => dead_letter(life, DeadLetterReason::Unreadable, None, scene),
+        Stored::Foreign => unreadable(life, scene),
         Stored::Value(found) => judge_found(life, found, scene),
     }
 }

@@ -85,9 +85,10 @@ pub struct Life {
     pub waited: bool,
     /// It was given up before, and sent back from the dead-letter topic.
     letter: Option<SentBack>,
-    /// The doubt that it came back with is decided: it is repeated, neither given up again for the same doubt nor, where
-    /// it has another ID now, looked up by that.
+    /// Whoever sent it back knew of its doubt, and there is no other one since: it is not given up again for that.
     decided: bool,
+    /// It has another ID than its letter, which was in doubt: by this one the app does not know what it did by that.
+    renamed: bool,
     position: Position,
     digest: Digest,
     carried: Carried,
@@ -115,7 +116,7 @@ pub struct Hold {
     written_in_doubt: bool,
     /// Whether a request with the written attempt number has been sent.
     sent: bool,
-    /// Whether nothing stood there before it, and nothing was written since.
+    /// Whether nothing stood there before it but a mark of its letter, and nothing was written since.
     fresh: bool,
     /// Retries spent by now.
     retries: u32,
@@ -149,7 +150,7 @@ pub enum State {
         /// What stood in the store.
         found: ClaimValue,
     },
-    /// A compare-and-set is on its way: a dead session's or a released claim becomes ours.
+    /// A compare-and-set is on its way: a dead session's claim, a released one or the mark of its own letter becomes ours.
     TakingOver {
         /// What we asked for.
         hold: Hold,
@@ -376,6 +377,7 @@ impl Life {
             waited: false,
             letter: None,
             decided: false,
+            renamed: false,
             position,
             digest,
             carried,
@@ -383,13 +385,14 @@ impl Life {
         }
     }
 
-    /// The same, sent back from the dead-letter topic: it goes on counting where its letter stopped. `decided`: whoever
-    /// sent it back wants it repeated, whatever the rules say of doubt.
+    /// The same, sent back from the dead-letter topic: it goes on counting where its letter stopped. `position_made`: its
+    /// ID was made from where it stands now.
     #[must_use]
-    pub fn sent_back(self, letter: SentBack, decided: bool) -> Self {
+    pub fn sent_back(self, letter: SentBack, position_made: bool) -> Self {
         let spent = Spent { attempt: letter.attempts, ..self.carried.spent };
+        let decided = letter.in_doubt && !self.carried.in_doubt;
         let carried = Carried { spent, in_doubt: self.carried.in_doubt || letter.in_doubt };
-        Self { letter: Some(letter), decided: decided && letter.in_doubt, carried, ..self }
+        Self { letter: Some(letter), decided, renamed: position_made && letter.in_doubt, carried, ..self }
     }
 
     /// Whether a mark at that position is the one of the letter that it was.
@@ -398,16 +401,12 @@ impl Life {
         at != (self.position.partition, self.position.offset) && self.letter.is_some_and(|letter| letter.source == at)
     }
 
-    /// Whether no request was sent since it came back with a doubt that is decided.
-    fn is_decided(&self, last_attempt: u32) -> bool {
-        self.decided && self.letter.is_some_and(|letter| last_attempt <= letter.attempts)
-    }
-
     /// The store may have forgotten that it was handled: neither a claim that is won as new nor one that was just won
     /// proves that nobody had the message before. What is sent already said what was known then; what follows on it, the
     /// next request or a letter, says what is known now.
     pub fn doubt(&mut self) {
         self.carried.in_doubt = true;
+        self.decided = false;
         let hold = match &mut self.state {
             State::Claimed { hold } | State::TakingOver { hold } | State::Renewing { hold } => hold,
             State::Sending { hold } | State::BackingOff { hold } => hold,
@@ -484,6 +483,12 @@ impl Hold {
             position: life.position,
             digest: life.digest,
         }
+    }
+
+    /// The mark of its letter.
+    fn dead(&self, life: &Life) -> ClaimValue {
+        let (attempt, in_doubt) = (self.last_attempt(), self.in_doubt);
+        ClaimValue::Dead { attempt, in_doubt, position: life.position, digest: life.digest }
     }
 
     /// Number of the last request that was sent, here or by whoever had it before.

@@ -102,6 +102,10 @@ fn letter_of(position: Position, attempts: u32, in_doubt: bool) -> SentBack {
     SentBack { source: (position.partition, position.offset), attempts, in_doubt }
 }
 
+fn dead_mark(position: Position, attempt: u32, in_doubt: bool) -> ClaimValue {
+    ClaimValue::Dead { attempt, in_doubt, position, digest: PAYLOAD }
+}
+
 fn found(value: ClaimValue) -> Event {
     Event::Was(Stored::Value(value))
 }
@@ -123,7 +127,7 @@ fn a_new_message_is_claimed_sent_as_first_marked_and_delivered() {
 #[test]
 fn what_stands_under_the_key_decides() {
     let done = |position| ClaimValue::Done { position, digest: PAYLOAD };
-    let dead = ClaimValue::Dead { position: ELSEWHERE, digest: PAYLOAD };
+    let dead = dead_mark(ELSEWHERE, 1, false);
     let duplicate = |cause| Some(End::Duplicate { cause, reused: false });
     let cases = [
         ("done, same position", done(HERE), duplicate(DuplicateCause::Redelivery)),
@@ -221,7 +225,7 @@ fn only_failed_and_unknown_answers_spend_retries_and_the_last_one_ends_on_the_de
     let walk = walk.on(Event::LetterFailed);
     assert!(matches!(walk.effect(), Effect::Wake(_)), "a dead-letter failure is backpressure");
     let walk = walk.on(Event::Timer).on(Event::LetterSent);
-    assert_eq!(walk.written(), ClaimValue::Dead { position: HERE, digest: PAYLOAD });
+    assert_eq!(walk.written(), dead_mark(HERE, 5, true));
     let walk = walk.on(Event::Replaced);
     assert_eq!(walk.ended(), Some(End::DeadLettered(DeadLetterReason::Exhausted)));
 }
@@ -449,7 +453,7 @@ fn a_claim_rests_in_the_store_exactly_while_nothing_about_it_is_on_its_way() {
 #[test]
 fn dead_is_never_written_over_what_another_session_wrote_while_the_letter_was_on_its_way() {
     let sent = || Walk::sending().answered(Verdict::Refused).on(Event::Fenced).on(Event::LetterSent);
-    let dead = ClaimValue::Dead { position: HERE, digest: PAYLOAD };
+    let dead = dead_mark(HERE, 1, false);
     let over_ours = |effect| matches!(effect, Effect::Replace { expected: ClaimValue::Claimed { session: OURS, .. }, value } if value == dead);
     assert!(over_ours(sent().effect()), "{:?}", sent().effects);
     let ended = Some(End::DeadLettered(DeadLetterReason::Refused));
@@ -519,54 +523,107 @@ fn while_it_leaves_a_record_beyond_the_budget_is_given_back() {
     assert!(matches!(walk.effect(), Effect::Replace { value: ClaimValue::Released { .. }, .. }));
 }
 
-#[test]
-fn what_a_person_has_sent_back_in_doubt_is_repeated_once_also_where_doubt_goes_to_a_person() {
-    let rules = Rules { in_doubt: InDoubt::DeadLetter, ..rules() };
-    let walk = |decided| {
-        let mut walk = Walk::with(rules);
-        walk.life = walk.life.sent_back(letter_of(ELSEWHERE, 3, true), decided);
-        walk.on(Event::Start).on(Event::Was(Stored::Nothing)).on(Event::Slot)
+/// A life that was sent back and asks for its claim.
+fn back(rules: Rules, letter: SentBack, position_made: bool) -> Walk {
+    let mut walk = Walk::with(rules);
+    walk.life = walk.life.sent_back(letter, position_made);
+    walk.on(Event::Start)
+}
+
+/// What a life that was sent back finds under its key, taken over where that has to be, and then has its turn.
+fn takes(walk: Walk, before: Stored) -> Walk {
+    let walk = walk.on(Event::Was(before));
+    let walk = match walk.life.state {
+        State::TakingOver { .. } => walk.on(Event::Replaced),
+        _ => walk,
     };
-    let given = |walk: &Walk| matches!(walk.effect(), Effect::DeadLetter { reason: DeadLetterReason::InDoubt, .. });
-    assert!(given(&walk(false)));
-    let sent = walk(true);
-    assert_eq!(sent.sent(), Some((Delivery::PossibleRepeat, 4)));
-    let again = sent.answered(Verdict::Unknown).on(Event::Timer).on(Event::Replaced).on(Event::Slot);
-    assert!(given(&again), "that is another doubt: {:?}", again.effects);
+    walk.on(Event::Slot)
+}
+
+fn is_given_up(walk: &Walk) -> bool {
+    matches!(walk.effect(), Effect::DeadLetter { reason: DeadLetterReason::InDoubt, .. })
+}
+
+#[test]
+fn what_a_person_has_sent_back_in_doubt_is_repeated_also_where_doubt_goes_to_a_person_until_there_is_another_doubt() {
+    let person = Rules { in_doubt: InDoubt::DeadLetter, ..rules() };
+    let asks = || back(person, letter_of(ELSEWHERE, 3, true), false);
+    let mark = || Stored::Value(dead_mark(ELSEWHERE, 3, true));
+    for before in [Stored::Nothing, mark()] {
+        let sent = takes(asks(), before);
+        assert_eq!(sent.sent(), Some((Delivery::PossibleRepeat, 4)));
+        let again = |walk: Walk| walk.on(Event::Timer).on(Event::Replaced).on(Event::Slot);
+        let busy = again(takes(asks(), before).answered(Verdict::Overloaded));
+        assert_eq!(busy.sent(), Some((Delivery::PossibleRepeat, 5)), "no doubt is new");
+        let failed = again(busy.answered(Verdict::Failed));
+        assert_eq!(failed.sent(), Some((Delivery::PossibleRepeat, 6)), "no doubt is new");
+        assert!(is_given_up(&again(sent.answered(Verdict::Unknown))), "that is another doubt");
+    }
+    let fenced = takes(asks(), mark()).on(Event::Fenced).on(Event::Start);
+    assert!(is_given_up(&takes(fenced, Stored::Nothing)), "a request was open");
+
+    let mut forgotten = Walk::with(person);
+    forgotten.life = Life::new(HERE, PAYLOAD, true).sent_back(letter_of(ELSEWHERE, 3, true), false);
+    assert!(is_given_up(&takes(forgotten.on(Event::Start), Stored::Nothing)), "nobody knew of that doubt");
+    let mut doubted = asks();
+    doubted.life.doubt();
+    assert!(is_given_up(&takes(doubted, Stored::Nothing)), "nor of that");
+    let stale = asks().on(found(claimed_by(OTHER, HERE, 4))).on(Event::Alive(OTHER, false)).on(Event::Replaced);
+    assert!(is_given_up(&stale.on(Event::Slot)), "it may have been sent");
+}
+
+#[test]
+fn what_is_sent_back_and_given_back_before_it_was_sent_counts_no_request() {
+    let person = Rules { in_doubt: InDoubt::DeadLetter, ..rules() };
+    let asks = || back(person, letter_of(ELSEWHERE, 3, true), false);
+    for before in [Stored::Nothing, Stored::Value(dead_mark(ELSEWHERE, 3, true))] {
+        let walk = asks().on(Event::Was(before));
+        let walk = if before == Stored::Nothing { walk } else { walk.on(Event::Replaced) };
+        let released = walk.on(Event::Leave).written();
+        assert!(matches!(released, ClaimValue::Released { spent: Spent { attempt: 3, .. }, in_doubt: true, .. }));
+        assert_eq!(takes(asks(), Stored::Value(released)).sent(), Some((Delivery::PossibleRepeat, 4)));
+    }
 }
 
 /// The mark of its own letter is taken over; whoever else finds that mark is a duplicate.
 #[test]
 fn what_is_sent_back_goes_on_counting_where_its_letter_stopped() {
-    let dead = |position| found(ClaimValue::Dead { position, digest: PAYLOAD });
+    let settled = |cause| Some(End::Duplicate { cause, reused: false });
     for (in_doubt, delivery) in [(false, Delivery::First), (true, Delivery::PossibleRepeat)] {
-        let asks = |letter| {
-            let mut walk = Walk::new();
-            walk.life = walk.life.sent_back(letter, false);
-            walk.on(Event::Start)
-        };
-        let back = || asks(letter_of(ELSEWHERE, 3, in_doubt));
-        let over = back().on(dead(ELSEWHERE));
+        let letter = letter_of(ELSEWHERE, 3, in_doubt);
+        let asks = || back(rules(), letter, false);
+        let over = asks().on(found(dead_mark(ELSEWHERE, 3, in_doubt)));
         assert!(matches!(over.effect(), Effect::Replace { expected: ClaimValue::Dead { .. }, .. }));
         assert_eq!(over.on(Event::Replaced).on(Event::Slot).sent(), Some((delivery, 4)));
-        let forgotten = back().on(Event::Was(Stored::Nothing)).on(Event::Slot);
+        let forgotten = takes(asks(), Stored::Nothing);
         assert_eq!(forgotten.sent(), Some((delivery, 4)), "whatever Redis has forgotten");
         let refused = forgotten.answered(Verdict::Refused);
-        let letter = Effect::DeadLetter { reason: DeadLetterReason::Refused, attempts: 4, in_doubt };
-        assert_eq!(refused.effects, [Effect::Draw, letter]);
+        let again = Effect::DeadLetter { reason: DeadLetterReason::Refused, attempts: 4, in_doubt };
+        assert_eq!(refused.effects, [Effect::Draw, again]);
 
-        let redelivered = back().on(dead(HERE)).ended();
-        let own = asks(letter_of(HERE, 3, in_doubt)).on(dead(HERE)).ended();
-        for ended in [redelivered, own] {
-            assert_eq!(ended, Some(End::Duplicate { cause: DuplicateCause::Redelivery, reused: false }));
-        }
+        let redelivered = asks().on(found(dead_mark(HERE, 3, in_doubt))).ended();
+        let own = back(rules(), letter_of(HERE, 3, in_doubt), false).on(found(dead_mark(HERE, 3, in_doubt))).ended();
+        assert_eq!([redelivered, own], [settled(DuplicateCause::Redelivery); 2]);
         let behind = Position { offset: Offset(10), ..ELSEWHERE };
-        let another = back().on(dead(behind)).ended();
-        assert_eq!(another, Some(End::Duplicate { cause: DuplicateCause::Producer, reused: false }));
-        let done = back().on(found(ClaimValue::Done { position: ELSEWHERE, digest: PAYLOAD })).ended();
-        assert_eq!(done, Some(End::Duplicate { cause: DuplicateCause::Producer, reused: false }));
-        let other = back().on(found(ClaimValue::Dead { position: ELSEWHERE, digest: ANOTHER_PAYLOAD }));
-        assert!(matches!(other.effect(), Effect::DeadLetter { reason: DeadLetterReason::IdReuse, .. }));
+        for other in [dead_mark(behind, 3, in_doubt), ClaimValue::Done { position: ELSEWHERE, digest: PAYLOAD }] {
+            assert_eq!(asks().on(found(other)).ended(), settled(DuplicateCause::Producer), "{other:?}");
+        }
+        let position = ELSEWHERE;
+        let other = ClaimValue::Dead { attempt: 3, in_doubt, position, digest: ANOTHER_PAYLOAD };
+        let reused = asks().on(found(other)).effect();
+        assert!(matches!(reused, Effect::DeadLetter { reason: DeadLetterReason::IdReuse, .. }));
+    }
+}
+
+/// There may be a later letter of the same record than the one that was sent back: the mark is of the last one.
+#[test]
+fn what_the_mark_of_a_letter_says_counts_beside_what_the_letter_said() {
+    for (letter, mark, sent) in [
+        (letter_of(ELSEWHERE, 1, false), dead_mark(ELSEWHERE, 11, true), (Delivery::PossibleRepeat, 12)),
+        (letter_of(ELSEWHERE, 11, true), dead_mark(ELSEWHERE, 1, false), (Delivery::PossibleRepeat, 12)),
+        (letter_of(ELSEWHERE, 1, false), dead_mark(ELSEWHERE, 2, false), (Delivery::First, 3)),
+    ] {
+        assert_eq!(takes(back(rules(), letter, false), Stored::Value(mark)).sent(), Some(sent), "{letter:?} {mark:?}");
     }
 }
 
@@ -574,18 +631,49 @@ fn what_is_sent_back_goes_on_counting_where_its_letter_stopped() {
 #[test]
 fn what_is_sent_back_in_doubt_is_looked_up_once_its_last_request_is_surely_over() {
     let lookup = Rules { in_doubt: InDoubt::Lookup, ..rules() };
-    for before in [Stored::Nothing, Stored::Value(ClaimValue::Dead { position: ELSEWHERE, digest: PAYLOAD })] {
-        let mut walk = Walk::with(lookup);
-        walk.life = walk.life.sent_back(letter_of(ELSEWHERE, 3, true), false);
-        let mut walk = walk.on(Event::Start).on(Event::Was(before));
-        if before != Stored::Nothing {
-            walk = walk.on(Event::Replaced);
-        }
-        let mut walk = walk.on(Event::Slot);
+    for before in [Stored::Nothing, Stored::Value(dead_mark(ELSEWHERE, 3, true))] {
+        let mut walk = takes(back(lookup, letter_of(ELSEWHERE, 3, true), false), before);
         assert!(matches!(walk.effect(), Effect::Wake(_)), "{:?}", walk.effects);
         walk.wall += 30_000;
         assert_eq!(walk.on(Event::Timer).on(Event::Slot).effects, [Effect::LookUp]);
     }
+}
+
+/// The app knows its first request by another ID, whatever it says of this one.
+#[test]
+fn what_is_sent_back_in_doubt_under_a_new_id_is_never_looked_up_by_that() {
+    let lookup = Rules { in_doubt: InDoubt::Lookup, ..rules() };
+    let sent = || takes(back(lookup, letter_of(ELSEWHERE, 3, true), true), Stored::Nothing);
+    assert_eq!(sent().sent(), Some((Delivery::PossibleRepeat, 4)));
+    for verdict in [Verdict::Overloaded, Verdict::Failed, Verdict::Unknown] {
+        let mut walk = sent().answered(verdict);
+        walk.wall += 30_000;
+        let again = walk.on(Event::Timer).on(Event::Replaced).on(Event::Slot);
+        assert_eq!(again.sent(), Some((Delivery::PossibleRepeat, 5)), "{verdict}");
+    }
+    let certain = takes(back(lookup, letter_of(ELSEWHERE, 3, false), true), Stored::Nothing);
+    let mut doubted = certain.answered(Verdict::Unknown);
+    doubted.wall += 30_000;
+    let again = doubted.on(Event::Timer).on(Event::Replaced).on(Event::Slot);
+    assert_eq!(again.effects, [Effect::LookUp], "that doubt is of a request under this ID");
+}
+
+/// What was sent under a key that somebody else writes over, nobody knows.
+#[test]
+fn a_letter_of_a_record_whose_key_is_not_ours_is_in_doubt() {
+    let foreign = || Stored::Foreign;
+    let letter = |attempts| Effect::DeadLetter { reason: DeadLetterReason::Unreadable, attempts, in_doubt: true };
+    assert_eq!(Walk::new().on(Event::Start).on(Event::Was(foreign())).effects, [letter(0)]);
+    let released = Spent { attempt: 2, retries: 1, deadline: UnixMillis(5) };
+    let released = ClaimValue::Released { spent: released, in_doubt: false, position: HERE, digest: PAYLOAD };
+    let taking = Walk::new().on(Event::Start).on(found(released)).on(Event::NotReplaced(foreign()));
+    assert!(
+        matches!(taking.effect(), Effect::DeadLetter { attempts: 2 | 3, in_doubt: true, .. }),
+        "{:?}",
+        taking.effects
+    );
+    let renewing = Walk::sending().answered(Verdict::Failed).on(Event::Timer).on(Event::NotReplaced(foreign()));
+    assert!(matches!(renewing.effect(), Effect::DeadLetter { attempts: 1 | 2, in_doubt: true, .. }));
 }
 
 /// What the store forgot is noticed late now and then: whatever follows on a request under way says what is known by then.
