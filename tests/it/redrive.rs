@@ -7,12 +7,15 @@ use kafka_once::domain::reasons::DeadLetterReason;
 use kafka_once::failpoints::Failpoint;
 use serde_json::{Value, json};
 
-use crate::support::ledger::{Ledger, Model};
+use crate::support::ledger::{Ledger, Model, Request};
 use crate::support::letters::{Letter, Letters, dead, done, now};
 use crate::support::load::stop;
 use crate::support::scene::PATIENCE;
 use crate::support::topics::{self, Read};
 use crate::support::{Answer, Record, Signal};
+
+/// Headers of a record that the app is sent, at most.
+const MOST_HEADERS: usize = kafka_once::adapters::app::MAX_RECORD_HEADERS;
 
 /// What a report must count; everything else is 0.
 fn assert_counts(report: &Value, expected: &[(&str, u64)]) {
@@ -64,7 +67,9 @@ fn letters_go_back_as_they_were_and_are_applied_once_and_a_second_run_sends_noth
     };
     let mut records: Vec<Record> = (0..18).map(record).collect();
     records.push(Record::new(&letters.scene.topic, "").id("tombstone").partition(0).tombstone());
-    records.push(Record::new(&letters.scene.topic, "").id("empty").partition(1));
+    let many = |record: Record, number: usize| record.header(&format!("h{number}"), "x");
+    let full = (0..MOST_HEADERS - 1).fold(Record::new(&letters.scene.topic, "").id("empty"), many);
+    records.push(full.partition(1));
     let sidecar = letters.give_up(&records);
     let (before, dead_before) = (letters.on_source(), letters.on_topic());
 
@@ -87,6 +92,8 @@ fn letters_go_back_as_they_were_and_are_applied_once_and_a_second_run_sends_noth
         again.iter().all(|request| !request.in_doubt() && request.attempt() == 2),
         "one request was refused before"
     );
+    let said = |request: &&std::sync::Arc<Request>| request.header("Kafka-Header-once-source-offset").is_some();
+    assert_eq!(again.iter().filter(said).count(), 0, "what we say among ourselves is not the app's");
 
     // What is on the topic now: the same records twice, in the same partitions; behind the second ones' headers stands
     // which letters they were.
