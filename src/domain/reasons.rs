@@ -58,7 +58,7 @@ words! {
         StoreUnavailable => "store_unavailable",
         /// Open records or held bytes are at their maximum.
         Bound => "bound",
-        /// A record that fails again and again holds the partition's bound.
+        /// A record that fails again and again, or waits for something else, holds the partition's bound.
         RetryBlocked => "retry_blocked",
         /// The budget of dead letters is spent.
         DeadLetterBudget => "dead_letter_budget",

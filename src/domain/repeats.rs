@@ -29,6 +29,16 @@ impl Repeats {
         *said = now;
         Some(std::mem::take(unsaid))
     }
+
+    /// Whether what was left out the last time, and is still so, may be said after all. Does not count as another time.
+    pub fn may_catch_up(&mut self, what: Topic, now: Moment) -> Option<u64> {
+        let (said, unsaid) = self.0.get_mut(&what).filter(|(_, unsaid)| *unsaid > 0)?;
+        if now.since(*said) < QUIET {
+            return None;
+        }
+        *said = now;
+        Some(std::mem::take(unsaid) - 1)
+    }
 }
 
 #[cfg(test)]
@@ -52,5 +62,21 @@ mod tests {
         for (what, second, said) in table {
             assert_eq!(repeats.may_say(("x", what), at(second)), said, "{what} at {second}");
         }
+    }
+    #[test]
+    fn what_was_left_out_and_is_still_so_is_said_when_it_may_be() {
+        let mut repeats = Repeats::default();
+        let at = |seconds| Moment::default().after(Duration::from_secs(seconds));
+        let what = ("x", "a");
+        assert_eq!(repeats.may_catch_up(what, at(0)), None, "it was never so");
+        assert_eq!(repeats.may_say(what, at(0)), Some(0));
+        assert_eq!(repeats.may_catch_up(what, at(20)), None, "nothing was left out");
+        assert_eq!(repeats.may_say(what, at(21)), Some(0));
+        for second in [22, 23] {
+            assert_eq!(repeats.may_say(what, at(second)), None);
+        }
+        assert_eq!(repeats.may_catch_up(what, at(30)), None, "too early");
+        assert_eq!(repeats.may_catch_up(what, at(31)), Some(1), "the last one is the one that is said");
+        assert_eq!(repeats.may_catch_up(what, at(50)), None);
     }
 }

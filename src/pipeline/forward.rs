@@ -1,23 +1,15 @@
-//! From a claimed record to the app's answer, and whether the app is there at all.
+//! From a claimed record to the app's answer.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::couriers::Courier;
 use super::table::Token;
 use super::{Pipeline, Report};
 use crate::domain::life::Event;
-use crate::domain::reasons::PauseReason;
 use crate::domain::time::UnixMillis;
 use crate::domain::verdict::{Answer, Delivery, Verdict, judge};
 use crate::ports::{App, Claims, DeadLetters, Lookup, Request};
 use crate::telemetry::labels::RetryReason;
-
-/// Between the first two looks at an app that is away; doubles up to [`LAST_PROBE`].
-pub(super) const FIRST_PROBE: Duration = Duration::from_millis(50);
-
-/// Between two looks at an app that is away for long, or that is ready.
-const LAST_PROBE: Duration = Duration::from_secs(1);
 
 impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     /// Wakes the records whose time has come.
@@ -139,7 +131,9 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             }
         }
         if judgement.verdict == Verdict::Unavailable {
-            self.app_is_up(false, &describe(answer));
+            self.app_is_away(&describe(answer));
+        } else {
+            self.app_was_reached();
         }
         if judgement.verdict == Verdict::Accepted {
             self.app_accepted();
@@ -148,8 +142,9 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     }
 
     pub(super) fn look_up(&mut self, token: Token) {
-        let Some(entry) = self.table.get(token) else { return };
+        let Some(entry) = self.table.get_mut(token) else { return };
         let Some((_, id)) = entry.id.clone() else { return };
+        entry.asked = self.now.moment;
         let (app, reports) = (Arc::clone(&self.app), self.reports.0.clone());
         let (topic, epoch) = (Arc::clone(entry.record.topic()), entry.epoch);
         self.lookups += 1;
@@ -161,13 +156,12 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
 
     pub(super) fn looked_up(&mut self, token: Token, epoch: u32, said: &Lookup) {
         self.lookups -= 1;
-        if self.table.get(token).is_none_or(|entry| entry.epoch != epoch) {
-            return;
-        }
+        let Some(entry) = self.table.get_mut(token).filter(|entry| entry.epoch == epoch) else { return };
         let event = match said {
             Lookup::Applied => Event::LookedUpApplied,
             Lookup::NotApplied => Event::LookedUpAbsent,
             Lookup::Unclear(why) => {
+                entry.detail = format!("its lookup did not say whether it was applied: {why}");
                 if let Some(unsaid) = self.repeats.may_say(("lookup", "unclear"), self.now.moment) {
                     tracing::warn!(answer = %why, unsaid, "lookup did not say whether a message was applied; asking again");
                 }
@@ -175,51 +169,6 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             }
         };
         self.live(token, event);
-    }
-
-    /// Looks whether the app is ready: often while it is away, now and then while it is there.
-    pub(super) fn probe_app(&mut self) {
-        if self.probing || self.now.moment < self.probe_at || self.drain.is_over() {
-            return;
-        }
-        self.probing = true;
-        let (app, reports, watch) = (Arc::clone(&self.app), self.reports.0.clone(), self.app_up);
-        tokio::spawn(async move {
-            let ready = if watch { app.still_ready().await } else { app.ready().await };
-            let _ = reports.send(Report::AppReady(ready)); // nobody listens: we are at the end
-        });
-    }
-
-    pub(super) fn app_probed(&mut self, ready: Result<(), String>) {
-        self.probing = false;
-        match ready {
-            Ok(()) => {
-                self.app_is_up(true, "");
-                self.probe_wait = FIRST_PROBE;
-                self.probe_at = self.now.moment.after(LAST_PROBE);
-            }
-            Err(why) => {
-                self.app_is_up(false, &why);
-                self.probe_at = self.now.moment.after(self.probe_wait);
-                self.probe_wait = (self.probe_wait * 2).min(LAST_PROBE);
-            }
-        }
-    }
-
-    fn app_is_up(&mut self, up: bool, why: &str) {
-        if up == self.app_up && (up || self.pauses.is_on(PauseReason::AppUnavailable)) {
-            return;
-        }
-        self.app_up = up;
-        self.metrics.app_up(up);
-        if up {
-            tracing::info!("app is ready");
-            self.unpause_all(PauseReason::AppUnavailable);
-        } else {
-            tracing::warn!(error = %why, "app is unavailable; intake pauses");
-            self.probe_at = self.probe_at.min(self.now.moment.after(FIRST_PROBE));
-            self.pause_all(PauseReason::AppUnavailable, why.to_owned());
-        }
     }
 }
 

@@ -73,8 +73,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     pub(super) fn blocked(&mut self, token: Token, reason: DeadLetterReason) {
         let Some(entry) = self.table.get(token) else { return };
         let (home, position) = (entry.home, entry.record.position());
-        let words =
-            format!("offset {} of {}: {}", position.offset.0, entry.record.topic_partition(), detail(entry, reason));
+        let words = given_up(entry, reason);
         if self.letters.is_some() {
             return self.park(token, reason, &words);
         }
@@ -88,9 +87,26 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
                 "record blocks its lane: it must be dead-lettered and no topic is set"
             );
         }
-        let why = format!("{words}: it must be dead-lettered ({reason}) and ONCE_DEAD_LETTER_TOPIC is not set");
-        self.pause_home(home, PauseReason::DeadLetterTopicUnset, why);
+        self.pause_home(home, PauseReason::DeadLetterTopicUnset, no_topic(&words, reason));
     }
+}
+
+/// Which record is given up, and what was wrong with it.
+pub(super) fn given_up(entry: &Entry, reason: DeadLetterReason) -> String {
+    format!(
+        "offset {} of {}: {}",
+        entry.record.position().offset.0,
+        entry.record.topic_partition(),
+        detail(entry, reason)
+    )
+}
+
+/// Why a record that is given up stays where it is.
+pub(super) fn no_topic(given_up: &str, reason: DeadLetterReason) -> String {
+    format!(
+        "{given_up}: it must be dead-lettered ({reason}) and ONCE_DEAD_LETTER_TOPIC is not set; it holds its lane, and \
+         others go on until a bound is reached"
+    )
 }
 
 /// What the dead-letter topic and the operator are told.

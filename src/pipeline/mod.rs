@@ -15,6 +15,7 @@ mod drain;
 mod effects;
 mod forward;
 mod history;
+mod holding;
 mod homes;
 mod identify;
 mod intake;
@@ -27,6 +28,7 @@ mod marks;
 mod operations;
 mod pasts;
 mod pauses;
+mod readiness;
 mod report;
 mod status;
 mod table;
@@ -62,6 +64,7 @@ use homes::Homes;
 use leases::Leases;
 use losses::Incidents;
 use pauses::Pauses;
+use readiness::Probe;
 use report::{Action, Report};
 use table::{Table, Token};
 use timers::Timers;
@@ -178,9 +181,7 @@ pub struct Pipeline<C, A, D> {
     watchdog: Watchdog,
     /// Questions to the app that are open: whether it has applied a message.
     lookups: usize,
-    probing: bool,
-    probe_at: Moment,
-    probe_wait: Duration,
+    probe: Probe,
     commit_at: Moment,
     /// When claims are looked through for old ones.
     keep_at: Moment,
@@ -236,9 +237,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             broker_up: false,
             watchdog: Watchdog::default(),
             lookups: 0,
-            probing: false,
-            probe_at: now.moment,
-            probe_wait: forward::FIRST_PROBE,
+            probe: Probe::new(now.moment),
             commit_at: now.moment.after(limits.commit_interval),
             keep_at: now.moment,
             unsure_until: marks::SURE,
@@ -339,7 +338,9 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             self.give_up_looks();
             self.unpark();
             self.tell_parked();
-            self.tell_retrying();
+            self.tell_blocked();
+            self.tell_holding();
+            self.tell_readiness();
             self.desk.let_riders_go();
             self.publish();
         }
@@ -357,7 +358,7 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
             self.parked.wakes_at(self.now.moment),
             self.drain.wakes_at(),
             self.homes.wakes_at(),
-            (!self.probing && !self.drain.is_over()).then_some(self.probe_at),
+            self.probe.wakes_at().filter(|_| !self.drain.is_over()),
             (self.look_at > self.now.moment).then_some(self.look_at),
         ];
         times.into_iter().flatten().min().unwrap_or(self.tick_at)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Pipeline;
 use crate::domain::reasons::PauseReason;
-use crate::domain::record::{Offset, TopicPartition};
+use crate::domain::record::TopicPartition;
 use crate::domain::time::UnixMillis;
 use crate::ports::{App, Claims, DeadLetters, LogCommand, LogOrder};
 
@@ -19,6 +19,16 @@ pub(super) struct Pauses {
 impl Pauses {
     pub(super) fn is_on(&self, reason: PauseReason) -> bool {
         self.reasons.contains_key(&(reason, None))
+    }
+
+    /// The words of a reason that holds everything; none while it does not.
+    pub(super) fn detail(&self, reason: PauseReason) -> &str {
+        self.reasons.get(&(reason, None)).map_or("", |(_, detail)| detail)
+    }
+
+    /// Whether a partition has this reason of its own.
+    pub(super) fn has(&self, reason: PauseReason) -> bool {
+        self.reasons.keys().any(|(other, of)| *other == reason && of.is_some())
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (PauseReason, Option<&TopicPartition>, UnixMillis, &str)> {
@@ -55,7 +65,7 @@ impl Pauses {
         self.of(partition).any(|(reason, whole)| match reason {
             PauseReason::Bound | PauseReason::RetryBlocked => false,
             // Of one partition: lanes of it.
-            PauseReason::DeadLetterBudget => whole,
+            PauseReason::DeadLetterBudget | PauseReason::DeadLetterTopicUnset => whole,
             _ => true,
         })
     }
@@ -128,37 +138,6 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
         } else {
             self.unpause(partition, PauseReason::Bound);
         }
-    }
-
-    /// Says of each partition at its bound whether it is a record that fails again and again that holds low water.
-    /// Called at every tick.
-    pub(super) fn tell_retrying(&mut self) {
-        let first = self.first_open();
-        for index in self.homes.indices() {
-            match first.get(&index) {
-                Some((offset, retries)) if *retries > 0 => {
-                    let words = format!("offset {} has failed {retries} times and is tried again", offset.0);
-                    self.pause_home(Some(index), PauseReason::RetryBlocked, words);
-                }
-                _ => self.unpause_home(Some(index), PauseReason::RetryBlocked),
-            }
-        }
-    }
-
-    /// The first open record of each partition at its bound, and how many retries it has spent. One walk for all of them.
-    fn first_open(&self) -> BTreeMap<u32, (Offset, u32)> {
-        let mut first = BTreeMap::new();
-        if !self.homes.iter().any(|home| home.bound) {
-            return first;
-        }
-        for entry in self.table.tokens(|_| true).into_iter().filter_map(|token| self.table.get(token)) {
-            let at_bound = |index: &u32| self.homes.get(*index).is_some_and(|home| home.bound);
-            let Some(index) = entry.home.filter(at_bound) else { continue };
-            let this = (entry.record.position().offset, entry.life.retries());
-            let least = first.entry(index).or_insert(this);
-            *least = this.min(*least);
-        }
-        first
     }
 
     /// Forgets the pauses of a partition that is not ours any more.

@@ -50,15 +50,20 @@ impl<C: Claims, A: App, D: DeadLetters> Pipeline<C, A, D> {
     /// The partitions of which a record waits for something that is sure to come: a time, the end of its request, or a
     /// record with the same ID in another partition, which is looked at there. One walk for all of them.
     fn waiting_in_order(&self) -> BTreeSet<u32> {
-        let patience = self.rules.app_timeout + MARGIN;
         let waits = |entry: &Entry| match entry.life.state {
             State::HeldByOther { .. } | State::BackingOff { .. } => true,
-            State::Sending { .. } | State::LookingUp { .. } => self.now.moment.since(entry.asked) < patience,
+            State::Sending { .. } | State::LookingUp { .. } => !self.is_overdue(entry),
             _ => false,
         };
         let own = self.table.tokens(waits);
         let all = own.into_iter().chain(self.table.behind_twins());
         all.filter_map(|token| self.table.get(token)?.home).collect()
+    }
+
+    /// Whether its request, or the question for it, has been open for longer than anybody waits for an answer.
+    pub(super) fn is_overdue(&self, entry: &Entry) -> bool {
+        matches!(entry.life.state, State::Sending { .. } | State::LookingUp { .. })
+            && self.now.moment.since(entry.asked) >= self.rules.app_timeout + MARGIN
     }
 
     fn stand_still(&mut self, why: String) {

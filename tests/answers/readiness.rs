@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::scene::{PATIENCE, Scene};
 use crate::support::sidecar::Metrics;
-use crate::support::{Answer, Produced, Sidecar};
+use crate::support::{Answer, Ledger, Produced, Sidecar};
 use crate::told::{Stage, await_told, await_untold, count, messages, names};
 
 const PARTITIONS: i32 = 3;
@@ -213,4 +213,33 @@ fn an_outage_of_a_minute_under_a_backlog_costs_no_letter_and_afterwards_everythi
     assert_no_rebalance(&sidecar);
     let audit = stage.end(&produced, &[&sidecar]);
     assert_eq!((audit.dead, audit.repeated_in_doubt.len()), (0, 0), "{audit}");
+}
+
+/// Readiness is asked on another port than the one that refuses.
+#[test]
+fn an_app_that_says_it_is_ready_and_refuses_connections_is_told_in_few_lines() {
+    const ROUNDS: u64 = 8;
+    let Some(stage) = Stage::new("says-yes", PARTITIONS) else { return };
+    let scene = &stage.scene;
+    let elsewhere = Ledger::start().expect("somebody who says yes");
+    scene.ledger.close();
+    let produced = produce(scene, 10);
+    let (begun, url) = (Instant::now(), elsewhere.ready_url());
+    let sidecar = stage.sidecar(&[("ONCE_APP_READY_URL", &url), ("ONCE_MAX_IN_FLIGHT", "1")]);
+    let refused = |metrics: &Metrics| count(metrics, "attempts_total", &[("verdict", "unavailable")]) >= ROUNDS;
+    sidecar.await_metrics(PATIENCE, refused).expect("it is tried again and again");
+    let lines = sidecar.log().lines();
+    let most = 1 + begun.elapsed().as_secs() / 10;
+    for words in ["app is ready", "app is unavailable; intake pauses"] {
+        let told = lines.iter().filter(|line| line.contains(words)).count() as u64;
+        assert!((1..=most).contains(&told), "{words}: {told} lines of {ROUNDS}, {most} at most");
+    }
+    reopen(scene);
+    scene.await_applied(produced.len());
+    await_untold(&sidecar, "app_unavailable");
+    let last = |line: &str| line.contains("app is ready") && !line.contains("\"unsaid\":0");
+    sidecar.log().wait_for(PATIENCE, last).expect("what was left out is told in the end");
+    let audit = stage.end(&produced, &[&sidecar]);
+    audit.assert_exactly_once();
+    assert_eq!((audit.dead, audit.forwarded_twice.len()), (0, 0), "{audit}");
 }

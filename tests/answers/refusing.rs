@@ -4,7 +4,7 @@
 use crate::support::ledger::Records;
 use crate::support::scene::{Ground, PATIENCE, Scene, unique};
 use crate::support::{self, Answer, Kafka, Produced, Sidecar, topics};
-use crate::told::{Stage, await_told, await_untold, committed, count, messages, names, with};
+use crate::told::{QUICK_GROUP, Stage, await_owned, await_told, await_untold, committed, count, messages, names, with};
 
 /// Messages before and behind the one that the app refuses.
 const AROUND: usize = 50;
@@ -127,6 +127,35 @@ fn a_sidecar_that_ends_while_the_dead_letter_topic_refuses_loses_nothing() {
     assert_eq!(stage.by_id()["refused"].header("once-error").as_deref(), Some("refused"));
 }
 
+/// The first sidecar lives on: the next owner of a partition must not wait for a claim that nobody can settle, nor keep
+/// silent about what holds it.
+#[test]
+fn a_partition_that_moves_while_the_dead_letter_topic_refuses_takes_its_record_along() {
+    let Some(stage) = Stage::with_letters("moves-along", 2, &[("max.message.bytes", "100")]) else { return };
+    let scene = &stage.scene;
+    scene.ledger.behave(|_| async { Answer::status(422) });
+    let both = (0..2).flat_map(|partition| messages(&scene.topic, partition, names(&format!("p{partition}"), 1)));
+    let produced = scene.produce(&both.collect::<Vec<_>>());
+    let drain = [("ONCE_DRAIN_TIMEOUT", "2s"), ("ONCE_APP_TIMEOUT", "1s")];
+    let settings = [&IMPATIENT[..], &QUICK_GROUP, &drain].concat();
+    let first = stage.sidecar(&settings);
+    for partition in 0..2 {
+        await_told(&first, "dead_letter_failed", Some(partition));
+    }
+    let second = stage.sidecar(&settings);
+    await_owned(&second, 1);
+    await_owned(&first, 1);
+    let page = crate::told::status(&second);
+    let moved = page["partitions"][0]["partition"].as_i64().and_then(|number| i32::try_from(number).ok());
+    assert!(moved.is_some(), "{page}");
+    await_told(&second, "dead_letter_failed", moved);
+    topics::configure(&scene.bootstrap, &stage.letters, &[]).expect("configured");
+    await_untold(&first, "dead_letter_failed");
+    await_untold(&second, "dead_letter_failed");
+    let audit = stage.end(&produced, &[&first, &second]);
+    assert_eq!((audit.dead, audit.effects), (2, 0), "{audit}");
+}
+
 /// Without a topic what must be dead-lettered blocks its lane, says so, and is tried again when an operator asks.
 #[test]
 fn without_a_dead_letter_topic_a_refused_record_blocks_says_so_and_is_tried_again_on_resume() {
@@ -134,7 +163,7 @@ fn without_a_dead_letter_topic_a_refused_record_blocks_says_so_and_is_tried_agai
         [("unset-refused", 422, &[][..]), ("unset-exhausted", 500, &[("ONCE_RETRY_ATTEMPTS", "2")][..])]
     {
         let Some(scene) = Scene::new(Ground::Real, name, 1) else { return };
-        let produced = produce(&scene);
+        let mut produced = produce(&scene);
         scene
             .ledger
             .behave(move |request| async move { Answer::status(if request.id() == "refused" { answer } else { 200 }) });
@@ -144,6 +173,10 @@ fn without_a_dead_letter_topic_a_refused_record_blocks_says_so_and_is_tried_agai
         let told = |line: &str| line.contains("record blocks its lane");
         sidecar.log().wait_for(PATIENCE, told).expect("a log line");
         assert_held(&scene, &sidecar);
+        let later: Vec<_> = names("later", AROUND).collect();
+        produced.extend(scene.produce(&messages(&scene.topic, 0, later)));
+        scene.await_applied(3 * AROUND); // its lane waits, and no other one
+        await_told(&sidecar, "dead_letter_topic_unset", Some(0));
         let sent = || scene.ledger.with(|records| records.requests.iter().filter(|one| one.id() == "refused").count());
         let before = sent();
         assert_eq!(sidecar.post("/resume").expect("an answer").status, 200);

@@ -81,7 +81,10 @@ impl SimApp {
         let service = Duration::from_millis(dice.below(world.plan.service + 1)).max(world.plan.slow);
         let survives = world.may(|faults| faults.app_zombie) && dice.percent(50);
         let fate = |service, outcome| Fate { service, outcome, survives };
-        if request.id.as_str().starts_with(POISON) {
+        if world.weather().app_is_busy && request.record.position().offset.0 == 0 {
+            return fate(service, Outcome::Declines(503, None, None));
+        }
+        if request.id.as_str().starts_with(POISON) && !world.weather().app_is_mended {
             return fate(service, Outcome::Declines(422, None, None));
         }
         if request.id.as_str().starts_with(STUBBORN) {
@@ -193,7 +196,9 @@ impl App for SimApp {
         self.host.gate().await;
         let dice = &self.world.dice.app;
         sleep(dice.millis(1, 5)).await;
-        let unclear = self.is_down() || (self.world.may(|faults| faults.app_fails) && dice.percent(20));
+        let unclear = self.is_down()
+            || self.world.weather().app_is_busy
+            || (self.world.may(|faults| faults.app_fails) && dice.percent(20));
         let applied = self.world.truth().is_applied(&(topic.to_string(), id.as_str().to_owned()));
         self.host.gate().await;
         match (unclear, applied) {
@@ -208,7 +213,7 @@ impl AppLine for SimLine {
     async fn deliver(&mut self, request: &Request) -> Answer {
         let app = &self.0;
         app.host.gate().await;
-        if app.is_down() {
+        if app.is_down() || app.world.weather().app_refuses {
             sleep(Duration::from_millis(1)).await;
             app.host.gate().await;
             return Answer::NotSent("connection refused".to_owned());

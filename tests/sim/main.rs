@@ -13,6 +13,7 @@ mod driver;
 mod grace;
 mod group;
 mod hand_over;
+mod holding;
 mod host;
 mod ledger;
 mod letters;

@@ -125,6 +125,7 @@ pub enum Sabotage {
 }
 
 /// Everything that is drawn before the world begins.
+#[allow(clippy::struct_excessive_bools)] // each is one thing that a plan has or has not
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub seed: u64,
@@ -144,6 +145,8 @@ pub struct Plan {
     pub max_open: u64,
     pub max_held: u64,
     pub attempts: Option<u32>,
+    /// Whether a dead-letter topic is set.
+    pub dead_letters: bool,
     /// How long marks and claims live.
     pub window: Duration,
     /// Whether some messages have no ID of their own, so that it is made from their position.
@@ -218,6 +221,7 @@ impl Plan {
             max_open: dice.pick(&[2, 10, 100, 1000, 1000]),
             max_held: dice.pick(&[3_000, 100_000, 10_000_000]),
             attempts: dice.pick(&[Some(3), Some(10), None]),
+            dead_letters: true,
             window: Duration::from_secs(24 * 3600),
             positions: Dice::new(seed, "positions").percent(30),
             safe_mark_life: Dice::new(seed, "short").pick(&[Duration::from_secs(3), Duration::from_secs(8 * 60)]),

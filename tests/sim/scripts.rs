@@ -79,7 +79,7 @@ impl Stage {
     }
 
     /// A record with this ID in this partition.
-    fn produce_one(&self, id: &str, partition: i32) {
+    pub fn produce_one(&self, id: &str, partition: i32) {
         let at = TopicPartition { topic: Arc::from("orders"), partition };
         let (id, payload) = (Some(id.to_owned()), id.to_owned());
         append(

@@ -73,7 +73,7 @@ impl SimSidecar {
         let neighbours = Neighbours {
             claims: SimStore::new(world, &host),
             app: SimApp::new(world, &host),
-            letters: Some(SimLetters::new(world, &host)),
+            letters: world.plan.dead_letters.then(|| SimLetters::new(world, &host)),
             intake: taken_in,
             log,
             operations: operated,
@@ -181,12 +181,26 @@ impl SimSidecar {
         self.board.status().pauses.iter().any(|pause| pause.reason == PauseReason::AppUnavailable)
     }
 
+    /// The words of a pause on its status page.
+    pub fn told(&self, reason: PauseReason) -> Option<String> {
+        let status = self.board.status();
+        status.pauses.iter().find(|pause| pause.reason == reason).map(|pause| pause.detail.clone())
+    }
+
+    /// How many partitions it has.
+    pub fn owned(&self) -> usize {
+        self.board.status().partitions.len()
+    }
+
     fn recovered(&self) -> u64 {
+        self.count("kafka_once_recovered_records_total{")
+    }
+
+    /// The sum of all series that begin so.
+    pub fn count(&self, series: &str) -> u64 {
         let page = self.metrics.render().expect("metrics");
-        let of_topics = page.lines().filter(|line| line.starts_with("kafka_once_recovered_records_total{"));
-        of_topics
-            .map(|line| line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok()).expect("a count"))
-            .sum()
+        let lines = page.lines().filter(|line| line.starts_with(series));
+        lines.map(|line| line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok()).expect("a count")).sum()
     }
 
     /// What its page `/gaps` shows.
@@ -234,7 +248,7 @@ fn rules(plan: &Plan) -> Rules {
         retry: RetryPolicy { attempts: plan.attempts, backoff, backoff_max },
         in_doubt: if reckless { InDoubt::Repeat } else { plan.in_doubt },
         id_reuse: IdReuse::DeadLetter,
-        dead_letters: true,
+        dead_letters: plan.dead_letters,
         longest_wait: Duration::from_millis(200),
     }
 }

@@ -14,6 +14,7 @@ use super::plan::{Faults, OUTAGE_FROM, Plan};
 use super::truth::Truth;
 
 /// What goes wrong at the moment. Faults of single requests happen while it is not calm.
+#[allow(clippy::struct_excessive_bools)] // each fault comes and goes by itself
 #[derive(Debug)]
 pub struct Weather {
     pub calm: bool,
@@ -27,6 +28,12 @@ pub struct Weather {
     pub commits_away: bool,
     /// Apps die behind the effect of each request.
     pub app_dies: bool,
+    /// Apps say that they are ready, and refuse connections.
+    pub app_refuses: bool,
+    /// Apps say 503 to the first message of each partition, and to every question.
+    pub app_is_busy: bool,
+    /// Apps take what they have refused before.
+    pub app_is_mended: bool,
 }
 
 /// Throws for each neighbour.
@@ -80,6 +87,9 @@ impl World {
                 fail_overs: 0,
                 commits_away: false,
                 app_dies: false,
+                app_refuses: false,
+                app_is_busy: false,
+                app_is_mended: false,
             }),
             group: Mutex::new(Group::new(partitions.collect())),
             plan,

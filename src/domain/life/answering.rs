@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::claiming::{ask, latest_deadline};
-use super::leaving::release;
+use super::leaving::{give_back, release};
 use super::{Effect, Effects, End, Event, Hold, InDoubt, Life, Scene, State};
 use crate::domain::claim::{ClaimValue, Spent};
 use crate::domain::reasons::DeadLetterReason;
@@ -27,6 +27,8 @@ pub(super) fn step(life: Life, event: Event, scene: &Scene) -> (Life, Effects) {
             Some(hold) => mark_dead(life, reason, hold),
             None => life.end(End::DeadLettered(reason)),
         },
+        // Its next owner would wait for it for as long as the topic refuses, and nobody's page would say why.
+        (State::DeadLettering { hold, .. }, Event::LetterFailed) if life.leaving => give_back(life, hold),
         (State::DeadLettering { .. }, Event::LetterFailed) => {
             let (life, pause) = pause(life, scene);
             (life, Effects::one(Effect::Wake(pause)))
@@ -165,10 +167,7 @@ pub(super) fn dead_letter(life: Life, reason: DeadLetterReason, hold: Option<Hol
     // Leaving, only what the app has just judged still goes to the dead-letter topic, and nothing may block.
     let may = scene.rules.dead_letters && (scene.affords || !draws_on_budget(reason));
     if life.leaving && (!life.is_sending() || !may) {
-        return match hold {
-            Some(hold) => release(life, hold),
-            None => life.end(End::Released),
-        };
+        return give_back(life, hold);
     }
     if !may {
         return (life.to(State::Blocked { reason, hold }), Effects::one(Effect::Blocked(reason)));

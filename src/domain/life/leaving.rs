@@ -20,8 +20,7 @@ fn leave(life: Life) -> (Life, Effects) {
     match life.state {
         State::Waiting | State::AwaitingTwin { .. } | State::HeldByOther { .. } => life.end(End::Released),
         State::Claimed { hold } | State::BackingOff { hold } | State::LookingUp { hold } => release(life, hold),
-        State::Blocked { hold: Some(hold), .. } => release(life, hold),
-        State::Blocked { hold: None, .. } => life.end(End::Released),
+        State::Blocked { hold, .. } => give_back(life, hold),
         // The store's answer is on its way; what it means is decided when it is here.
         State::Claiming { .. } | State::TakingOver { .. } | State::Renewing { .. } => life.ignore(),
         State::Sending { .. } | State::Marking { .. } | State::DeadLettering { .. } | State::MarkingDead { .. } => {
@@ -37,10 +36,8 @@ fn cut_off(life: Life) -> (Life, Effects) {
         State::Sending { hold } => release(life, in_doubt(hold)),
         State::Marking { .. } => life.end(End::Delivered { overlap: false }),
         State::MarkingDead { reason, .. } => life.end(End::DeadLettered(reason)),
-        State::DeadLettering { hold: Some(hold), .. } => release(life, hold),
-        State::DeadLettering { hold: None, .. } | State::Claiming { .. } | State::TakingOver { .. } => {
-            life.end(End::Released)
-        }
+        State::DeadLettering { hold, .. } => give_back(life, hold),
+        State::Claiming { .. } | State::TakingOver { .. } => life.end(End::Released),
         State::Renewing { .. } | State::Releasing => life.end(End::Released),
         _ => leave(life),
     }
@@ -65,6 +62,14 @@ fn fenced(life: Life) -> (Life, Effects) {
         State::Waiting | State::Blocked { hold: None, .. } | State::Ended(_) => return life.ignore(),
     };
     (carry(life, &hold).to(State::Waiting), Effects::one(Effect::Restart))
+}
+
+/// Gives a record back, and its claim where it is ours.
+pub(super) fn give_back(life: Life, hold: Option<Hold>) -> (Life, Effects) {
+    match hold {
+        Some(hold) => release(life, hold),
+        None => life.end(End::Released),
+    }
 }
 
 /// Gives a claim back by compare-and-set, so that the next owner need not wait for a lease and the attempts survive.

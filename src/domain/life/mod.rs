@@ -8,6 +8,9 @@ mod claiming;
 mod leaving;
 #[cfg(test)]
 mod tests;
+mod waiting;
+
+pub use waiting::Wait;
 
 use std::time::Duration;
 

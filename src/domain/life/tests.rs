@@ -697,3 +697,58 @@ fn doubt_that_comes_while_a_request_is_open_is_told_by_what_follows_on_it() {
     let taking = doubted(Walk::new().on(Event::Start).on(found(released))).on(Event::Replaced).on(Event::Slot);
     assert_eq!(taking.sent(), Some((Delivery::PossibleRepeat, 1)));
 }
+
+/// The topic refuses, and the partition went to somebody else, who waits for this claim.
+#[test]
+fn a_letter_that_is_not_taken_while_its_record_leaves_is_given_back() {
+    let failed = |leaves: bool| {
+        let walk = Walk::sending().answered(Verdict::Failed).on(Event::Timer).on(Event::Replaced).on(Event::Slot);
+        let walk = walk.answered(Verdict::Refused);
+        let walk = if leaves { walk.on(Event::Leave) } else { walk };
+        assert!(matches!(walk.life.state, State::DeadLettering { .. }), "what has begun is finished");
+        walk.on(Event::LetterFailed)
+    };
+    assert!(matches!(failed(false).effects[..], [Effect::Wake(_)]));
+    let walk = failed(true);
+    let ClaimValue::Released { spent, in_doubt, .. } = walk.written() else { panic!("{:?}", walk.effects) };
+    assert_eq!((spent.attempt, spent.retries, in_doubt), (2, 1, false), "with what it has spent");
+    assert_eq!(walk.on(Event::Replaced).ended(), Some(End::Released));
+
+    let unfit = || Walk::new().on(Event::Unfit(DeadLetterReason::MissingId)).on(Event::Leave);
+    assert_eq!(unfit().on(Event::LetterFailed).ended(), Some(End::Released), "there is no claim to give back");
+    assert_eq!(unfit().on(Event::LetterSent).ended(), Some(End::DeadLettered(DeadLetterReason::MissingId)));
+}
+
+#[test]
+fn what_a_record_waits_for_is_known_also_where_it_spends_no_retry() {
+    let waits = |walk: &Walk| walk.life.waits_for(walk.rules.in_doubt);
+    let again = |walk: Walk| walk.on(Event::Timer).on(Event::Replaced);
+    for walk in [Walk::new(), Walk::claimed(), Walk::sending(), Walk::sending().answered(Verdict::Unavailable)] {
+        assert_eq!(waits(&walk), None, "{:?}", walk.life.state);
+    }
+    let failed = again(Walk::sending().answered(Verdict::Failed));
+    assert_eq!(waits(&failed), Some(Wait::Retry(1)));
+    let put_off = again(failed.on(Event::Slot).answered(Verdict::Overloaded));
+    assert_eq!(waits(&put_off), Some(Wait::PutOff(1)), "the last answer counts");
+    let sent = put_off.on(Event::Slot);
+    assert_eq!(waits(&sent), Some(Wait::PutOff(1)));
+    assert_eq!(waits(&sent.answered(Verdict::Failed)), Some(Wait::Retry(2)));
+
+    let held = Walk::new().on(Event::Start).on(found(claimed_by(OTHER, ELSEWHERE, 1))).on(Event::Alive(OTHER, true));
+    assert_eq!(waits(&held), Some(Wait::Session));
+    assert_eq!(waits(&held.on(Event::Timer)), Some(Wait::Session), "it just looks again");
+
+    let lookup = Rules { in_doubt: InDoubt::Lookup, ..rules() };
+    let asking = || {
+        let walk = Walk::with(lookup).on(Event::Start).on(found(claimed_by(OTHER, HERE, 1)));
+        walk.on(Event::Alive(OTHER, false)).on(Event::Replaced).on(Event::Slot)
+    };
+    assert_eq!(waits(&asking()), Some(Wait::Lookup));
+    let unclear = asking().on(Event::LookedUpUnclear);
+    assert_eq!(waits(&unclear), Some(Wait::Lookup));
+    assert_eq!(waits(&unclear.on(Event::Timer)), Some(Wait::Lookup));
+    assert_eq!(waits(&asking().on(Event::LookedUpAbsent).on(Event::Slot)), Some(Wait::Retry(1)), "spent by the other");
+
+    let blocked = Walk { rules: Rules { dead_letters: false, ..rules() }, ..Walk::sending() };
+    assert_eq!(waits(&blocked.answered(Verdict::Refused)), Some(Wait::GivenUp(DeadLetterReason::Refused)));
+}
