@@ -144,7 +144,7 @@ fn take_over(life: Life, found: ClaimValue, spent: Spent, in_doubt: bool, scene:
     if found.digest() != life.digest && scene.rules.id_reuse == IdReuse::DeadLetter {
         return dead_letter(life, DeadLetterReason::IdReuse, None, scene);
     }
-    let life = Life { decided: life.decided && is_known_doubt(&life, &found), ..life };
+    let life = Life { doubt_known: life.doubt_known && is_known_doubt(&life, &found), ..life };
     let fresh = matches!(found, ClaimValue::Dead { .. });
     let hold = Hold { fresh, ..claim(&life, spent, in_doubt || life.carried.in_doubt, scene) };
     let value = hold.value(&life);

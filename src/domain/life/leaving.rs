@@ -45,8 +45,8 @@ fn cut_off(life: Life) -> (Life, Effects) {
 
 /// The session that our claims name may be over. Start again, and remember what was spent and what is in doubt.
 fn fenced(life: Life) -> (Life, Effects) {
-    let decided = life.decided && !life.is_sending();
-    let life = Life { decided, ..life };
+    let doubt_known = life.doubt_known && !life.is_sending();
+    let life = Life { doubt_known, ..life };
     let hold = match life.state {
         State::Sending { hold } => in_doubt(hold),
         State::Claimed { hold } | State::BackingOff { hold } | State::LookingUp { hold } => hold,

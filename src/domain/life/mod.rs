@@ -89,7 +89,7 @@ pub struct Life {
     /// It was given up before, and sent back from the dead-letter topic.
     letter: Option<SentBack>,
     /// Whoever sent it back knew of its doubt, and there is no other one since: it is not given up again for that.
-    decided: bool,
+    doubt_known: bool,
     /// It has another ID than its letter, which was in doubt: by this one the app does not know what it did by that.
     renamed: bool,
     position: Position,
@@ -379,7 +379,7 @@ impl Life {
             leaving: false,
             waited: false,
             letter: None,
-            decided: false,
+            doubt_known: false,
             renamed: false,
             position,
             digest,
@@ -393,9 +393,9 @@ impl Life {
     #[must_use]
     pub fn sent_back(self, letter: SentBack, position_made: bool) -> Self {
         let spent = Spent { attempt: letter.attempts, ..self.carried.spent };
-        let decided = letter.in_doubt && !self.carried.in_doubt;
+        let doubt_known = letter.in_doubt && !self.carried.in_doubt;
         let carried = Carried { spent, in_doubt: self.carried.in_doubt || letter.in_doubt };
-        Self { letter: Some(letter), decided, renamed: position_made && letter.in_doubt, carried, ..self }
+        Self { letter: Some(letter), doubt_known, renamed: position_made && letter.in_doubt, carried, ..self }
     }
 
     /// Whether a mark at that position is the one of the letter that it was.
@@ -409,7 +409,7 @@ impl Life {
     /// next request or a letter, says what is known now.
     pub fn doubt(&mut self) {
         self.carried.in_doubt = true;
-        self.decided = false;
+        self.doubt_known = false;
         let hold = match &mut self.state {
             State::Claimed { hold } | State::TakingOver { hold } | State::Renewing { hold } => hold,
             State::Sending { hold } | State::BackingOff { hold } => hold,
