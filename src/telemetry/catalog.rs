@@ -138,7 +138,7 @@ families! {
     LAG = Gauge "partition_lag" [TOPIC, PARTITION]
         "Offsets between low water and the log's end.";
     PAUSED = Gauge "partition_paused" [TOPIC, PARTITION, PAUSE_REASON]
-        "1 while intake of the partition is paused for this reason.";
+        "1 while this reason holds the partition, or lanes of it.";
     CLAIM_SECONDS = Histogram "claim_seconds" []
         "From asking Redis for a claim to its answer.";
     FORWARD_SECONDS = Histogram "forward_seconds" []
