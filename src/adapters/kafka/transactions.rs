@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext};
 
@@ -19,6 +19,16 @@ const STEP: Duration = Duration::from_secs(10);
 /// How long we wait to be let in, and for acknowledgements. Shorter than a transaction may last (a minute).
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What is wrong with a record itself, or with one of the same batch: no other try and nobody's rights would change it.
+const OF_A_RECORD: [RDKafkaErrorCode; 6] = [
+    RDKafkaErrorCode::MessageSizeTooLarge,
+    RDKafkaErrorCode::InvalidMessageSize,
+    RDKafkaErrorCode::MessageBatchTooLarge,
+    RDKafkaErrorCode::InvalidTimestamp,
+    RDKafkaErrorCode::InvalidRecord,
+    RDKafkaErrorCode::InvalidDifferentRecord,
+];
+
 /// Why a transaction, or all of them, came to nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransactionError {
@@ -28,6 +38,15 @@ pub enum TransactionError {
     /// The brokers refuse us until somebody changes rights or settings.
     #[error("kafka refuses us: {0}")]
     Refused(String),
+    /// A record of it can never stand on its topic, or one that it was sent together with: by the topic's settings, or
+    /// because it is larger than the client sends. Sent alone, the others may.
+    #[error("topic {topic} does not take a record: {why}")]
+    Record {
+        /// The topic that it was for.
+        topic: String,
+        /// In Kafka's words.
+        why: String,
+    },
     /// Nobody knows yet whether it is committed.
     #[error("the outcome of a commit is unknown: {0}")]
     Unknown(String),
@@ -57,7 +76,22 @@ pub struct Outgoing<'a> {
 struct Tally {
     sent: usize,
     acknowledged: usize,
-    failed: Option<RDKafkaErrorCode>,
+    /// What is told: the first record that failed by itself, else the first that did not come to be sent.
+    failed: Option<Failure>,
+}
+
+/// A record that was not acknowledged.
+#[derive(Clone)]
+struct Failure {
+    code: RDKafkaErrorCode,
+    topic: String,
+}
+
+impl Failure {
+    /// It was not sent, because the transaction had come to nothing by another one.
+    fn is_purge(&self) -> bool {
+        [RDKafkaErrorCode::PurgeQueue, RDKafkaErrorCode::PurgeInflight].contains(&self.code)
+    }
 }
 
 #[derive(Default)]
@@ -85,8 +119,10 @@ impl ProducerContext for Context {
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         self.with(|tally| match result {
             Ok(_) => tally.acknowledged += 1,
-            Err((error, _)) => {
-                tally.failed.get_or_insert(code(error));
+            Err((error, message)) => {
+                if tally.failed.as_ref().is_none_or(Failure::is_purge) {
+                    tally.failed = Some(Failure { code: code(error), topic: message.topic().to_owned() });
+                }
             }
         });
     }
@@ -127,7 +163,9 @@ impl Transactions {
         let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(outgoing.topic).headers(headers(outgoing));
         (record.key, record.payload) = (outgoing.key, outgoing.value);
         (record.partition, record.timestamp) = (outgoing.partition, outgoing.timestamp);
-        self.producer.send(record).map_err(|(error, _)| self.judge(&error))?;
+        self.producer.send(record).map_err(|(error, _)| {
+            self.why(&Failure { code: code(&error), topic: outgoing.topic.to_owned() }, &error)
+        })?;
         self.context().with(|tally| tally.sent += 1);
         Ok(())
     }
@@ -138,9 +176,9 @@ impl Transactions {
     /// One is not, or we are fenced: abort.
     pub fn flush(&self) -> Result<(), TransactionError> {
         self.again(PATIENCE, || self.producer.flush(STEP))?;
-        let (whole, failed) = self.context().with(|tally| (tally.acknowledged == tally.sent, tally.failed));
+        let (whole, failed) = self.context().with(|tally| (tally.acknowledged == tally.sent, tally.failed.clone()));
         match failed {
-            Some(code) => Err(self.why(code)),
+            Some(failure) => Err(self.why(&failure, &KafkaError::MessageProduction(failure.code))),
             None if !whole => Err(TransactionError::Failed("not everything was acknowledged".to_owned())),
             None => {
                 failpoints::pass(Failpoint::RedriveProduced);
@@ -151,11 +189,17 @@ impl Transactions {
 
     /// Why a record was not acknowledged. Those that were not sent because the transaction had come to nothing are purged:
     /// the client says why when it is asked to commit, which it refuses.
-    fn why(&self, code: RDKafkaErrorCode) -> TransactionError {
-        let purged = [RDKafkaErrorCode::PurgeQueue, RDKafkaErrorCode::PurgeInflight].contains(&code);
-        match purged.then(|| self.producer.commit_transaction(STEP)) {
-            Some(Err(error)) => self.judge(&error),
-            _ => self.judge(&KafkaError::MessageProduction(code)),
+    fn why(&self, failure: &Failure, error: &KafkaError) -> TransactionError {
+        if failure.is_purge()
+            && let Err(error) = self.producer.commit_transaction(STEP)
+        {
+            return self.judge(&error);
+        }
+        match self.judge(error) {
+            TransactionError::Failed(why) if OF_A_RECORD.contains(&failure.code) => {
+                TransactionError::Record { topic: failure.topic.clone(), why }
+            }
+            other => other,
         }
     }
 

@@ -36,6 +36,7 @@ impl Trouble {
                 "{error}; it needs Write and Describe on the transactional ID {id}, and Write on the dead-letter topic \
                  {topic} and on the source topics"
             ),
+            TransactionError::Record { .. } => format!("{error}; check the settings of that topic, then {again}"),
             TransactionError::Unknown(_) | TransactionError::Failed(_) => format!("{error}; {again}"),
         };
         Self { half_way: true, words }
