@@ -16,6 +16,8 @@ use crate::failpoints::{self, Failpoint};
 
 /// Bound of one step; a step that may be tried again is, until its own patience ends.
 const STEP: Duration = Duration::from_secs(10);
+/// Between two looks at what has been acknowledged or purged meanwhile: the client does not look by itself.
+const GLANCE: Duration = Duration::from_millis(200);
 /// How long we wait to be let in, and for acknowledgements. Shorter than a transaction may last (a minute).
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -38,8 +40,7 @@ pub enum TransactionError {
     /// The brokers refuse us until somebody changes rights or settings.
     #[error("kafka refuses us: {0}")]
     Refused(String),
-    /// A record of it can never stand on its topic, or one that it was sent together with: by the topic's settings, or
-    /// because it is larger than the client sends. Sent alone, the others may.
+    /// Its topic does not take a record, by its size, its timestamp or its form. Sent alone, the others may pass.
     #[error("topic {topic} does not take a record: {why}")]
     Record {
         /// The topic that it was for.
@@ -47,6 +48,9 @@ pub enum TransactionError {
         /// In Kafka's words.
         why: String,
     },
+    /// A record that was refused before has left a hole in the client's sequence. An abort closes it: begin anew.
+    #[error("the client has to begin anew: {0}")]
+    Hole(String),
     /// Nobody knows yet whether it is committed.
     #[error("the outcome of a commit is unknown: {0}")]
     Unknown(String),
@@ -170,12 +174,17 @@ impl Transactions {
         Ok(())
     }
 
-    /// Waits until every record of the transaction is acknowledged by every in-sync replica.
+    /// Waits until every record of the transaction is acknowledged by every in-sync replica, or one has failed: then those
+    /// behind it wait for the abort.
     ///
     /// # Errors
     /// One is not, or we are fenced: abort.
     pub fn flush(&self) -> Result<(), TransactionError> {
-        self.again(PATIENCE, || self.producer.flush(STEP))?;
+        let failed = || self.context().with(|tally| tally.failed.as_ref().is_some_and(|failure| !failure.is_purge()));
+        self.again(PATIENCE, || match self.producer.flush(GLANCE) {
+            Err(_) if failed() => Ok(()),
+            flushed => flushed,
+        })?;
         let (whole, failed) = self.context().with(|tally| (tally.acknowledged == tally.sent, tally.failed.clone()));
         match failed {
             Some(failure) => Err(self.why(&failure, &KafkaError::MessageProduction(failure.code))),
@@ -223,7 +232,11 @@ impl Transactions {
 
     /// Makes them void. What cannot be aborted, whoever takes our name next aborts, or its time ends.
     pub fn abort(&self) {
-        if let Err(error) = self.again(PATIENCE, || self.producer.abort_transaction(STEP)) {
+        let step = || {
+            // An abort goes on where it stopped, once what it has purged is taken from the client.
+            self.producer.abort_transaction(GLANCE).inspect_err(|_| drop(self.producer.flush(GLANCE)))
+        };
+        if let Err(error) = self.again(PATIENCE, step) {
             tracing::warn!(target: "kafka", %error, "transaction not aborted; it will be by the next run or by its time");
         }
     }
@@ -254,6 +267,10 @@ impl Transactions {
         if is(&[Code::Fenced, Code::ProducerFenced, Code::InvalidProducerEpoch]) {
             return TransactionError::Fenced;
         }
+        let words = fatal.map_or_else(|| error.to_string(), |(_, words)| words);
+        if is(&[Code::OutOfOrderSequenceNumber]) {
+            return TransactionError::Hole(words);
+        }
         let refused = [
             Code::TransactionalIdAuthorizationFailed,
             Code::TopicAuthorizationFailed,
@@ -261,7 +278,6 @@ impl Transactions {
             Code::SaslAuthenticationFailed,
             Code::Authentication,
         ];
-        let words = fatal.map_or_else(|| error.to_string(), |(_, words)| words);
         if is(&refused) { TransactionError::Refused(words) } else { TransactionError::Failed(words) }
     }
 }

@@ -212,14 +212,22 @@ impl Post<'_> {
 
     /// One transaction: all of it, or nothing.
     fn transact(&self, producer: &Transactions, batch: &[Pending], plans: &[Plan]) -> Result<Sent, Trouble> {
-        let sent = self.produce(producer, batch, plans).and_then(|()| producer.flush());
-        let Err(error) = sent.and_then(|()| producer.commit(COMMIT_PATIENCE)) else { return Ok(Sent::Done) };
-        if !matches!(error, TransactionError::Unknown(_)) {
-            producer.abort();
-        }
-        match error {
-            TransactionError::Record { topic, why } if topic != self.topic => Ok(Sent::Refused { why }),
-            error => Err(self.kafka(&error)), // also where the dead-letter topic does not take a marker
+        let attempt = || {
+            let sent = self.produce(producer, batch, plans).and_then(|()| producer.flush());
+            sent.and_then(|()| producer.commit(COMMIT_PATIENCE)).inspect_err(|error| {
+                if !matches!(error, TransactionError::Unknown(_)) {
+                    producer.abort();
+                }
+            })
+        };
+        let done = match attempt() {
+            Err(TransactionError::Hole(_)) => attempt(), // behind one that was refused
+            done => done,
+        };
+        match done {
+            Ok(()) => Ok(Sent::Done),
+            Err(TransactionError::Record { topic, why }) if topic != self.topic => Ok(Sent::Refused { why }),
+            Err(error) => Err(self.kafka(&error)), // also where the dead-letter topic does not take a marker
         }
     }
 

@@ -37,7 +37,9 @@ impl Trouble {
                  {topic} and on the source topics"
             ),
             TransactionError::Record { .. } => format!("{error}; check the settings of that topic, then {again}"),
-            TransactionError::Unknown(_) | TransactionError::Failed(_) => format!("{error}; {again}"),
+            TransactionError::Hole(_) | TransactionError::Unknown(_) | TransactionError::Failed(_) => {
+                format!("{error}; {again}")
+            }
         };
         Self { half_way: true, words }
     }
