@@ -153,7 +153,7 @@ fn a_timestamp_that_the_dead_letter_topic_refuses_becomes_that_of_now_and_the_le
     let kinds = [("plain", None, 10), ("future", Some(FUTURE), 10), ("future-and-large", Some(FUTURE), 20_000)];
     let record = |(name, timestamp, size): (&str, Option<i64>, usize)| {
         let value = Some(vec![b'v'; size]);
-        Record { value, timestamp, ..Record::new(&scene.topic, "") }.partition(0).key(name).id(name)
+        Record { timestamp, value, ..Record::new(&scene.topic, "") }.partition(0).key(name).id(name)
     };
     let produced = scene.produce(&kinds.map(record));
     let sidecar = stage.sidecar(&[]);
