@@ -109,15 +109,15 @@ impl Letter {
         record.headers().take(self.own)
     }
 
-    /// What stands behind the record's own headers as it is sent back.
-    pub fn sent_back(&self, namespace: &str) -> [(&'static str, String); SentBack::HEADERS] {
-        let source =
-            SentBack { source: (self.partition, self.offset), attempts: self.attempts, in_doubt: self.in_doubt };
-        source.headers(namespace)
-    }
-
     /// What the hash of the source record is taken of: a lost acknowledgement may leave two letters of one record.
     pub fn record_input(&self, digest: Digest) -> Vec<u8> {
+        let mut input = self.source_input();
+        put(&mut input, &digest.0);
+        input
+    }
+
+    /// The same without its payload: also a letter whose value nobody has read can be told by it.
+    pub fn source_input(&self) -> Vec<u8> {
         let id = self.id.as_ref().map(WireId::of);
         let parts = [
             self.namespace.as_deref().unwrap_or_default().as_bytes(),
@@ -125,15 +125,19 @@ impl Letter {
             &self.partition.to_le_bytes(),
             &self.offset.0.to_le_bytes(),
             id.as_ref().map_or("", WireId::as_str).as_bytes(),
-            &digest.0,
         ];
         let mut input = Vec::new();
         for part in parts {
-            input.extend_from_slice(&(part.len() as u64).to_le_bytes());
-            input.extend_from_slice(part);
+            put(&mut input, part);
         }
         input
     }
+}
+
+/// A part of what a hash is taken of, told from the next one by its length.
+fn put(input: &mut Vec<u8>, part: &[u8]) {
+    input.extend_from_slice(&(part.len() as u64).to_le_bytes());
+    input.extend_from_slice(part);
 }
 
 /// What a record that was sent back says of the letter that it was. Behind the record's own headers, always in the same
@@ -171,7 +175,8 @@ impl SentBack {
         Some((said.text(NAMESPACE)?, Self { source: (partition, offset), attempts, in_doubt }))
     }
 
-    fn headers(&self, namespace: &str) -> [(&'static str, String); SentBack::HEADERS] {
+    /// Its headers.
+    pub fn headers(&self, namespace: &str) -> [(&'static str, String); SentBack::HEADERS] {
         [
             (NAMESPACE, namespace.to_owned()),
             (SOURCE_PARTITION, self.source.0.to_string()),

@@ -141,6 +141,42 @@ fn a_value_too_large_for_the_dead_letter_topic_is_left_at_its_source_and_the_let
     assert_eq!(stage.end(&produced, &[&sidecar]).dead, sizes.len());
 }
 
+/// Kafka 4 takes nothing from more than an hour ahead, unless a topic says otherwise. A partition must not wait for that.
+#[test]
+fn a_timestamp_that_the_dead_letter_topic_refuses_becomes_that_of_now_and_the_letter_says_so() {
+    const FUTURE: i64 = 32_503_680_000_000;
+    let source = [("message.timestamp.after.max.ms", "9223372036854775807"), ("retention.ms", "-1")];
+    let Some(stage) = Stage::with_topics("future-letter", &source, &[("max.message.bytes", "10000")]) else { return };
+    let scene = &stage.scene;
+    scene.ledger.behave(|_| async { Answer::status(400) });
+    let begun = millis(SystemTime::now());
+    let kinds = [("plain", None, 10), ("future", Some(FUTURE), 10), ("future-and-large", Some(FUTURE), 20_000)];
+    let record = |(name, timestamp, size): (&str, Option<i64>, usize)| {
+        let value = Some(vec![b'v'; size]);
+        Record { timestamp, value, ..Record::new(&scene.topic, "") }.partition(0).key(name).id(name)
+    };
+    let produced = scene.produce(&kinds.map(record));
+    let sidecar = stage.sidecar(&[]);
+    scene.await_committed();
+    let letters = stage.by_id();
+    for (name, timestamp, size) in kinds {
+        let letter = &letters[name];
+        assert_eq!(letter.value.as_ref().map(Vec::len), Some(if size < 10_000 { size } else { 0 }), "{name}");
+        assert!(letter.timestamp.is_some_and(|at| at >= begun && at < FUTURE), "{name}: {:?}", letter.timestamp);
+        let detail = said(letter, "once-detail");
+        let words = "timestamp 3000-01-01T00:00:00.000Z refused by the dead-letter topic";
+        assert_eq!(detail.contains(words), timestamp.is_some(), "{name}: {detail}");
+        assert_eq!(detail.ends_with("left at its source position"), size > 10_000, "{name}: {detail}");
+        assert!(detail.starts_with("the app answered 400"), "{detail}");
+    }
+    assert_eq!(stage.end(&produced, &[&sidecar]).dead, kinds.len());
+}
+
+fn millis(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+    i64::try_from(since.as_millis()).expect("a time")
+}
+
 /// `ONCE_IN_DOUBT=dead-letter`: a person decides about each message whose request had no answer; nothing repeats.
 #[test]
 fn in_doubt_and_given_to_a_person_a_message_has_one_request_and_one_letter() {

@@ -18,7 +18,7 @@ use crate::support::{Answer, Record, Signal};
 const MOST_HEADERS: usize = kafka_once::adapters::app::MAX_RECORD_HEADERS;
 
 /// What a report must count; everything else is 0.
-fn assert_counts(report: &Value, expected: &[(&str, u64)]) {
+pub(crate) fn assert_counts(report: &Value, expected: &[(&str, u64)]) {
     let all = [
         "sent",
         "sent_before",
@@ -27,6 +27,7 @@ fn assert_counts(report: &Value, expected: &[(&str, u64)]) {
         "in_progress",
         "foreign",
         "value_elsewhere",
+        "topic_refuses",
         "not_asked",
         "other_topic",
         "other_namespace",
@@ -52,7 +53,7 @@ fn applied(letters: &Letters) -> BTreeMap<String, usize> {
 }
 
 /// Waits until everything on the topic is settled, then looks whether each of these was applied once.
-fn assert_applied_once(letters: &Letters, bodies: impl Iterator<Item = String>) {
+pub(crate) fn assert_applied_once(letters: &Letters, bodies: impl Iterator<Item = String>) {
     letters.await_settled();
     assert_eq!(applied(letters), bodies.map(|body| (body, 1)).collect());
 }
@@ -155,7 +156,7 @@ fn what_may_have_had_its_effect_before_it_was_given_up_goes_back_as_a_possible_r
 }
 
 /// The requests behind the first `skipped`: body, whether in doubt, number.
-fn requests(letters: &Letters, skipped: usize) -> Vec<(String, bool, u64)> {
+pub(crate) fn requests(letters: &Letters, skipped: usize) -> Vec<(String, bool, u64)> {
     let requests = letters.scene.ledger.records().requests;
     let told = requests[skipped..].iter();
     let mut told: Vec<_> = told
@@ -326,6 +327,7 @@ fn what_redis_holds_decides_and_what_was_done_since_is_never_sent_even_when_redi
     letters.write(&all);
     letters.mark(&all[0], dead);
     letters.mark(&all[1], done);
+    letters.live(session);
     letters.mark(&all[2], |position, digest| ClaimValue::Claimed { session, spent, in_doubt, position, digest });
     letters.mark(&all[3], |position, digest| ClaimValue::Released { spent, in_doubt, position, digest });
     letters.mark(&Letter::new("other", "another payload", 5), done);

@@ -101,6 +101,38 @@ fn a_value_too_large_for_the_topic_is_left_out_and_said_so() {
     assert!(detail.is_some_and(|detail| detail.starts_with("said no; value too large")));
 }
 
+/// Value and timestamp each at most once, in whatever order they are refused; what else is refused is an error.
+#[test]
+fn what_the_topic_refuses_of_a_letter_is_left_out_and_said_so() {
+    const TIME: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP;
+    const SIZE: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+    let time_left =
+        "timestamp 2023-11-14T22:13:20.000Z refused by the dead-letter topic, replaced by that of now".to_owned();
+    let value_left = "value too large for the dead-letter topic, left at its source position".to_owned();
+    let both = format!("{time_left}; {value_left}");
+    for (errors, value, kept, words) in [
+        (&[TIME][..], &b"value"[..], false, &time_left),
+        (&[SIZE], b"", true, &value_left),
+        (&[TIME, SIZE], b"", false, &both),
+        (&[SIZE, TIME], b"", false, &both),
+    ] {
+        let cluster = Cluster::mock(1);
+        cluster.controls().request_errors(RDKafkaApiKey::Produce, errors);
+        wait(letters(&cluster).send(letter(Some(b"value")))).expect("acknowledged");
+        let record = &read(&cluster, 1)[0];
+        assert_eq!((record.key(), record.value()), (Some(&b"key"[..]), Some(value)), "{errors:?}");
+        let timestamp = record.position().timestamp;
+        assert!((timestamp == TIMESTAMP) == kept && timestamp >= TIMESTAMP, "{errors:?}: {timestamp}");
+        let detail = text(record).into_iter().find(|(name, _)| name == "once-detail").and_then(|(_, value)| value);
+        assert_eq!(detail, Some(format!("said no; {words}")), "{errors:?}");
+    }
+    for errors in [[TIME; 2], [SIZE; 2]] {
+        let cluster = Cluster::mock(1);
+        cluster.controls().request_errors(RDKafkaApiKey::Produce, &errors);
+        wait(letters(&cluster).send(letter(Some(b"value")))).expect_err("it is refused");
+    }
+}
+
 #[test]
 fn a_topic_that_takes_no_letters_is_an_error_and_may_take_the_next_one() {
     let cluster = Cluster::mock(1);

@@ -52,6 +52,33 @@ fn a_right_that_is_missing_is_a_refusal_wherever_it_is_asked_for() {
     }
 }
 
+/// Whatever else was in it; and the next transaction is none the worse for it.
+#[test]
+fn a_record_that_its_topic_does_not_take_is_told_from_a_cluster_that_takes_nothing() {
+    for refused in [
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD,
+    ] {
+        let cluster = Cluster::mock(1);
+        let transactions = start(&cluster);
+        cluster.controls().request_errors(RDKafkaApiKey::Produce, &[refused]);
+        let found = send(&transactions, &cluster, "refused");
+        let of_it = matches!(&found, Err(TransactionError::Record { topic, why }) if *topic == cluster.topic && !why.is_empty());
+        assert!(of_it, "{refused:?}: {found:?}");
+        transactions.abort();
+        let next = || send(&transactions, &cluster, "taken").and_then(|()| transactions.commit(PATIENCE));
+        let taken = next().or_else(|error| {
+            assert!(matches!(error, TransactionError::Hole(_)), "{refused:?}: {error:?}");
+            transactions.abort();
+            next()
+        });
+        taken.expect("committed");
+        assert_eq!(values(&cluster, &transactions), ["taken", "last"]);
+    }
+}
+
 #[test]
 fn a_commit_is_asked_for_again_while_nobody_knows() {
     let cluster = Cluster::mock(1);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kafka_once::adapters::claims::redis::keys::Keys;
 use kafka_once::adapters::kafka::{DeadLetterConfig, KafkaDeadLetters};
-use kafka_once::domain::claim::ClaimValue;
+use kafka_once::domain::claim::{ClaimValue, SessionId};
 use kafka_once::domain::claim_codec::{decode, encode};
 use kafka_once::domain::identity::WireId;
 use kafka_once::domain::reasons::DeadLetterReason;
@@ -70,8 +70,9 @@ impl Letters {
     pub fn new(name: &str) -> Option<Self> {
         let scene = Scene::new(Ground::Real, name, 2)?;
         let topic = format!("{}-dead", scene.topic);
-        // Letters keep their timestamps, and retention would take old ones at once.
-        topics::create(&scene.bootstrap, &topic, 2, 1, &[("retention.ms", "-1")]).expect("a topic");
+        // Letters keep their timestamps: retention would take old ones at once, and those of the future be refused.
+        let any_time = [("retention.ms", "-1"), ("message.timestamp.after.max.ms", "9223372036854775807")];
+        topics::create(&scene.bootstrap, &topic, 2, 1, &any_time).expect("a topic");
         Some(Self { scene, topic })
     }
 
@@ -211,6 +212,18 @@ impl Letters {
     /// Puts bytes under a message's key.
     pub fn put(&self, wire: &str, bytes: &[u8]) {
         redis::cmd("SET").arg(self.key(wire)).arg(bytes).query::<()>(&mut self.redis()).expect("it is put");
+    }
+
+    /// Lets a session live, as if a sidecar had it.
+    pub fn live(&self, session: SessionId) {
+        let key = Keys::new(&self.scene.group).session(session);
+        redis::cmd("SET").arg(key).arg("").query::<()>(&mut self.redis()).expect("it is put");
+    }
+
+    /// Lets it die.
+    pub fn die(&self, session: SessionId) {
+        let key = Keys::new(&self.scene.group).session(session);
+        redis::cmd("DEL").arg(key).query::<()>(&mut self.redis()).expect("it is removed");
     }
 
     /// Removes what stands under a message's key.

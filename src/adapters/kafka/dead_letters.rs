@@ -43,6 +43,13 @@ impl DeadLetterConfig {
     }
 }
 
+/// What of a record goes with its letter. What the topic refuses is left out, and `once-detail` says so.
+#[derive(Clone, Copy)]
+struct Shape {
+    value: bool,
+    timestamp: bool,
+}
+
 type Delivered = oneshot::Sender<Result<(), RDKafkaErrorCode>>;
 type LetterProducer = ThreadedProducer<LetterContext>;
 
@@ -79,20 +86,16 @@ pub struct KafkaDeadLetters {
 
 impl DeadLetters for KafkaDeadLetters {
     async fn send(&self, letter: DeadLetter) -> Result<(), String> {
-        let whole = if letter.record.payload_bytes() > MOST_BYTES {
-            Err(RDKafkaErrorCode::MessageSizeTooLarge)
-        } else {
-            self.produce(&letter, letter.record.value(), &letter.detail).await
-        };
-        match whole {
-            Err(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) => {
-                let detail = join(&letter.detail, names::VALUE_LEFT);
-                let empty = letter.record.value().map(|_| &b""[..]);
-                self.produce(&letter, empty, &detail).await
+        use RDKafkaErrorCode::{InvalidMessageSize, InvalidTimestamp, MessageSizeTooLarge};
+        let mut shape = Shape { value: letter.record.payload_bytes() <= MOST_BYTES, timestamp: true };
+        // At most three times: each part is left out once.
+        loop {
+            match self.produce(&letter, shape).await {
+                Err(MessageSizeTooLarge | InvalidMessageSize) if shape.value => shape.value = false,
+                Err(InvalidTimestamp) if shape.timestamp => shape.timestamp = false,
+                sent => return sent.map_err(|code| format!("dead-letter topic {}: {code}", self.config.topic)),
             }
-            other => other,
         }
-        .map_err(|code| format!("dead-letter topic {}: {code}", self.config.topic))
     }
 }
 
@@ -102,16 +105,16 @@ impl KafkaDeadLetters {
         Self { config, producer: Mutex::default() }
     }
 
-    async fn produce(&self, letter: &DeadLetter, value: Option<&[u8]>, detail: &str) -> Result<(), RDKafkaErrorCode> {
+    async fn produce(&self, letter: &DeadLetter, shape: Shape) -> Result<(), RDKafkaErrorCode> {
         let producer = self.producer()?;
         let (delivered, result) = oneshot::channel();
-        let headers = headers(letter, detail, &self.config.namespace);
+        let headers = headers(letter, &detail(letter, shape), &self.config.namespace);
         let mut record: BaseRecord<'_, [u8], [u8], _> =
             BaseRecord::with_opaque_to(&self.config.topic, Box::new(delivered)).headers(headers);
         record.key = letter.record.key();
-        record.payload = value;
+        record.payload = letter.record.value().map(|value| if shape.value { value } else { b"" });
         let timestamp = letter.record.position().timestamp;
-        record.timestamp = (timestamp >= 0).then_some(timestamp);
+        record.timestamp = (shape.timestamp && timestamp >= 0).then_some(timestamp);
         let queued = producer.send(record).map_err(|(error, _)| code(&error));
         let done = match queued {
             Ok(()) => result.await.unwrap_or(Err(RDKafkaErrorCode::PurgeQueue)),
@@ -178,6 +181,18 @@ fn said(letter: &DeadLetter, detail: &str, namespace: &str) -> Vec<(&'static str
     said
 }
 
+/// `once-detail`. The words for a value that was left come last: by its end they are told.
+fn detail(letter: &DeadLetter, shape: Shape) -> String {
+    let mut detail = letter.detail.clone();
+    if let Ok(timestamp) = u64::try_from(letter.record.position().timestamp)
+        && !shape.timestamp
+    {
+        let old = rfc3339(UnixMillis(timestamp));
+        detail = join(&detail, &format!("timestamp {old} refused by the dead-letter topic, replaced by that of now"));
+    }
+    if shape.value { detail } else { join(&detail, names::VALUE_LEFT) }
+}
+
 fn join(detail: &str, more: &str) -> String {
     if detail.is_empty() { more.to_owned() } else { format!("{detail}; {more}") }
 }
@@ -235,6 +250,16 @@ mod tests {
         assert!(said.iter().all(|(name, _)| !["once-status", "once-message-id"].contains(name)));
         assert!(said.contains(&("once-at", "2000-02-29T00:00:00.123Z".to_owned())));
         assert!(said.contains(&("once-source-offset", "7".to_owned())));
+    }
+
+    #[test]
+    fn what_is_left_out_is_said_behind_the_detail_and_a_value_last() {
+        let with = |value, timestamp| detail(&letter(None, None), Shape { value, timestamp });
+        assert_eq!(with(true, true), "422");
+        assert_eq!(with(false, true), format!("422; {}", names::VALUE_LEFT));
+        let old = "422; timestamp 1970-01-01T00:00:00.005Z refused by the dead-letter topic, replaced by that of now";
+        assert_eq!(with(true, false), old);
+        assert_eq!(with(false, false), format!("{old}; {}", names::VALUE_LEFT));
     }
 
     #[test]

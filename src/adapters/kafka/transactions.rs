@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext};
 
@@ -16,8 +16,20 @@ use crate::failpoints::{self, Failpoint};
 
 /// Bound of one step; a step that may be tried again is, until its own patience ends.
 const STEP: Duration = Duration::from_secs(10);
+/// Between two looks at what has been acknowledged or purged meanwhile: the client does not look by itself.
+const GLANCE: Duration = Duration::from_millis(200);
 /// How long we wait to be let in, and for acknowledgements. Shorter than a transaction may last (a minute).
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is wrong with a record itself, or with one of the same batch: no other try and nobody's rights would change it.
+const OF_A_RECORD: [RDKafkaErrorCode; 6] = [
+    RDKafkaErrorCode::MessageSizeTooLarge,
+    RDKafkaErrorCode::InvalidMessageSize,
+    RDKafkaErrorCode::MessageBatchTooLarge,
+    RDKafkaErrorCode::InvalidTimestamp,
+    RDKafkaErrorCode::InvalidRecord,
+    RDKafkaErrorCode::InvalidDifferentRecord,
+];
 
 /// Why a transaction, or all of them, came to nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +40,17 @@ pub enum TransactionError {
     /// The brokers refuse us until somebody changes rights or settings.
     #[error("kafka refuses us: {0}")]
     Refused(String),
+    /// Its topic does not take a record, by its size, its timestamp or its form. Sent alone, the others may pass.
+    #[error("topic {topic} does not take a record: {why}")]
+    Record {
+        /// The topic that it was for.
+        topic: String,
+        /// In Kafka's words.
+        why: String,
+    },
+    /// A record that was refused before has left a hole in the client's sequence. An abort closes it: begin anew.
+    #[error("the client has to begin anew: {0}")]
+    Hole(String),
     /// Nobody knows yet whether it is committed.
     #[error("the outcome of a commit is unknown: {0}")]
     Unknown(String),
@@ -57,7 +80,22 @@ pub struct Outgoing<'a> {
 struct Tally {
     sent: usize,
     acknowledged: usize,
-    failed: Option<RDKafkaErrorCode>,
+    /// What is told: the first record that failed by itself, else the first that did not come to be sent.
+    failed: Option<Failure>,
+}
+
+/// A record that was not acknowledged.
+#[derive(Clone)]
+struct Failure {
+    code: RDKafkaErrorCode,
+    topic: String,
+}
+
+impl Failure {
+    /// It was not sent, because the transaction had come to nothing by another one.
+    fn is_purge(&self) -> bool {
+        [RDKafkaErrorCode::PurgeQueue, RDKafkaErrorCode::PurgeInflight].contains(&self.code)
+    }
 }
 
 #[derive(Default)]
@@ -85,8 +123,10 @@ impl ProducerContext for Context {
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         self.with(|tally| match result {
             Ok(_) => tally.acknowledged += 1,
-            Err((error, _)) => {
-                tally.failed.get_or_insert(code(error));
+            Err((error, message)) => {
+                if tally.failed.as_ref().is_none_or(Failure::is_purge) {
+                    tally.failed = Some(Failure { code: code(error), topic: message.topic().to_owned() });
+                }
             }
         });
     }
@@ -127,20 +167,27 @@ impl Transactions {
         let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(outgoing.topic).headers(headers(outgoing));
         (record.key, record.payload) = (outgoing.key, outgoing.value);
         (record.partition, record.timestamp) = (outgoing.partition, outgoing.timestamp);
-        self.producer.send(record).map_err(|(error, _)| self.judge(&error))?;
+        self.producer.send(record).map_err(|(error, _)| {
+            self.why(&Failure { code: code(&error), topic: outgoing.topic.to_owned() }, &error)
+        })?;
         self.context().with(|tally| tally.sent += 1);
         Ok(())
     }
 
-    /// Waits until every record of the transaction is acknowledged by every in-sync replica.
+    /// Waits until every record of the transaction is acknowledged by every in-sync replica, or one has failed: then those
+    /// behind it wait for the abort.
     ///
     /// # Errors
     /// One is not, or we are fenced: abort.
     pub fn flush(&self) -> Result<(), TransactionError> {
-        self.again(PATIENCE, || self.producer.flush(STEP))?;
-        let (whole, failed) = self.context().with(|tally| (tally.acknowledged == tally.sent, tally.failed));
+        let failed = || self.context().with(|tally| tally.failed.as_ref().is_some_and(|failure| !failure.is_purge()));
+        self.again(PATIENCE, || match self.producer.flush(GLANCE) {
+            Err(_) if failed() => Ok(()),
+            flushed => flushed,
+        })?;
+        let (whole, failed) = self.context().with(|tally| (tally.acknowledged == tally.sent, tally.failed.clone()));
         match failed {
-            Some(code) => Err(self.why(code)),
+            Some(failure) => Err(self.why(&failure, &KafkaError::MessageProduction(failure.code))),
             None if !whole => Err(TransactionError::Failed("not everything was acknowledged".to_owned())),
             None => {
                 failpoints::pass(Failpoint::RedriveProduced);
@@ -151,11 +198,17 @@ impl Transactions {
 
     /// Why a record was not acknowledged. Those that were not sent because the transaction had come to nothing are purged:
     /// the client says why when it is asked to commit, which it refuses.
-    fn why(&self, code: RDKafkaErrorCode) -> TransactionError {
-        let purged = [RDKafkaErrorCode::PurgeQueue, RDKafkaErrorCode::PurgeInflight].contains(&code);
-        match purged.then(|| self.producer.commit_transaction(STEP)) {
-            Some(Err(error)) => self.judge(&error),
-            _ => self.judge(&KafkaError::MessageProduction(code)),
+    fn why(&self, failure: &Failure, error: &KafkaError) -> TransactionError {
+        if failure.is_purge()
+            && let Err(error) = self.producer.commit_transaction(STEP)
+        {
+            return self.judge(&error);
+        }
+        match self.judge(error) {
+            TransactionError::Failed(why) if OF_A_RECORD.contains(&failure.code) => {
+                TransactionError::Record { topic: failure.topic.clone(), why }
+            }
+            other => other,
         }
     }
 
@@ -179,7 +232,11 @@ impl Transactions {
 
     /// Makes them void. What cannot be aborted, whoever takes our name next aborts, or its time ends.
     pub fn abort(&self) {
-        if let Err(error) = self.again(PATIENCE, || self.producer.abort_transaction(STEP)) {
+        let step = || {
+            // An abort goes on where it stopped, once what it has purged is taken from the client.
+            self.producer.abort_transaction(GLANCE).inspect_err(|_| drop(self.producer.flush(GLANCE)))
+        };
+        if let Err(error) = self.again(PATIENCE, step) {
             tracing::warn!(target: "kafka", %error, "transaction not aborted; it will be by the next run or by its time");
         }
     }
@@ -210,6 +267,10 @@ impl Transactions {
         if is(&[Code::Fenced, Code::ProducerFenced, Code::InvalidProducerEpoch]) {
             return TransactionError::Fenced;
         }
+        let words = fatal.map_or_else(|| error.to_string(), |(_, words)| words);
+        if is(&[Code::OutOfOrderSequenceNumber]) {
+            return TransactionError::Hole(words);
+        }
         let refused = [
             Code::TransactionalIdAuthorizationFailed,
             Code::TopicAuthorizationFailed,
@@ -217,7 +278,6 @@ impl Transactions {
             Code::SaslAuthenticationFailed,
             Code::Authentication,
         ];
-        let words = fatal.map_or_else(|| error.to_string(), |(_, words)| words);
         if is(&refused) { TransactionError::Refused(words) } else { TransactionError::Failed(words) }
     }
 }

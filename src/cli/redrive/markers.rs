@@ -1,9 +1,10 @@
-//! What earlier runs have sent back: the markers on the dead-letter topic, all of them, before the first letter is sent.
+//! What is known before the first letter is sent: the markers of earlier runs, all of them, and what letters tell of doubt.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::selection::Selection;
+use super::doubts::Doubts;
+use super::selection::{Left, Selection};
 use super::trouble::Trouble;
 use crate::adapters::kafka::{Seen, Span, TopicReader, Wanted};
 use crate::domain::hashed::SetByHash;
@@ -47,12 +48,14 @@ impl Markers {
 #[derive(Default)]
 pub(super) struct Scan {
     pub markers: Markers,
+    /// Of all letters of our topics and namespace, whether they are asked for or not.
+    pub doubts: Doubts,
     /// Where the letters that are asked for come from.
     pub topics: BTreeSet<String>,
 }
 
 impl Scan {
-    /// Reads the spans for markers and for the topics that letters come from.
+    /// Reads the spans for markers, for doubts and for the topics that letters come from.
     pub(super) fn read(reader: &TopicReader, spans: &[Span], selection: &Selection) -> Result<Self, Trouble> {
         let wanted = Wanted { every_header: true, ..Wanted::default() };
         let (stop, mut scan) = (AtomicBool::new(false), Self::default());
@@ -69,11 +72,14 @@ impl Scan {
     fn take(&mut self, record: &Record, selection: &Selection) {
         if let Some(marker) = Marker::read(record) {
             self.markers.add(&marker);
-        } else if let Some(letter) = Letter::read(record)
-            && selection.judge(&letter).is_ok()
-            && !self.topics.contains(&letter.topic)
-        {
-            self.topics.insert(letter.topic);
+        } else if let Some(letter) = Letter::read(record) {
+            let judged = selection.judge(&letter);
+            if matches!(judged, Ok(()) | Err(Left::NotAsked)) {
+                self.doubts.add(&letter);
+            }
+            if judged.is_ok() && !self.topics.contains(&letter.topic) {
+                self.topics.insert(letter.topic);
+            }
         }
     }
 }

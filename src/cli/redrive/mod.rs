@@ -1,5 +1,6 @@
 //! `kafka-once redrive`: sends dead letters back to their topic, each at most once, whoever dies on the way.
 
+mod doubts;
 mod markers;
 mod post;
 mod report;
@@ -168,6 +169,7 @@ impl Ready {
             selection: &self.selection,
             targets: &self.targets,
             markers: self.scan.markers,
+            doubts: self.scan.doubts,
             batch: Vec::new(),
             batch_bytes: 0,
             report,

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::super::progress::{Progress, rate};
+use super::doubts::{Doubts, hash};
 use super::markers::{Markers, full};
 use super::report::{Kept, Report};
 use super::selection::Selection;
@@ -13,12 +14,13 @@ use super::targets::Targets;
 use super::trouble::{Trouble, patiently};
 use crate::adapters::claims::redis::RedisClaims;
 use crate::adapters::kafka::{Outgoing, Seen, Span, TopicReader, TransactionError, Transactions, Wanted};
-use crate::domain::claim::{Digest, IdHash, Stored};
-use crate::domain::letter::{Letter, Marker};
-use crate::domain::record::Record;
+use crate::domain::claim::{Digest, IdHash};
+use crate::domain::inspection::{Held, Sighting};
+use crate::domain::letter::{Letter, Marker, SentBack};
+use crate::domain::record::{Offset, Record};
 use crate::domain::redrive::{Fate, fate};
 use crate::pipeline::{Clock, digest, id_hash};
-use crate::ports::{ClaimCommand, ClaimReply, Claims, StoreError};
+use crate::ports::StoreError;
 use crate::telemetry::rfc3339;
 
 /// Letters and bytes of one transaction, at most (one letter may be larger).
@@ -41,12 +43,20 @@ pub(super) struct Pending {
 /// What is done with a letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Plan {
-    /// It is sent back.
-    Send,
+    /// It is sent back, and says where its message was given up: its own position, if nothing else is known.
+    Send { source: (i32, Offset) },
     /// It stays, and no later run sends it either: a marker says so.
     Settle(Kept),
     /// It stays.
     Keep(Kept),
+}
+
+/// What became of letters that were sent together.
+enum Sent {
+    /// All that was planned.
+    Done,
+    /// Nothing: a source topic does not take one of them.
+    Refused { why: String },
 }
 
 /// Everything that a run needs while it sends.
@@ -61,6 +71,7 @@ pub(super) struct Post<'a> {
     pub selection: &'a Selection,
     pub targets: &'a Targets,
     pub markers: Markers,
+    pub doubts: Doubts,
     pub batch: Vec<Pending>,
     pub batch_bytes: u64,
     pub report: Report,
@@ -133,15 +144,13 @@ impl Post<'_> {
     fn pending(&self, record: Record, letter: Letter) -> Pending {
         let digest = digest(&record);
         let id = letter.id.as_ref().map(|id| id_hash(self.namespace, &letter.topic, id));
-        let hash = blake3::hash(&letter.record_input(digest));
-        let mut source = [0; 16];
-        source.copy_from_slice(&hash.as_bytes()[..16]);
         let position = record.position();
+        let source = hash(&letter.record_input(digest));
         let marker = Marker { partition: position.partition, offset: position.offset, record: source };
         Pending { record, letter, digest, id, marker }
     }
 
-    /// Sends the batch back, as a whole or not at all.
+    /// Sends the batch back. Where a record of it is refused, one by one: so that it stays alone.
     fn post(&mut self) -> Result<(), Trouble> {
         let batch = std::mem::take(&mut self.batch);
         if batch.is_empty() {
@@ -151,34 +160,47 @@ impl Post<'_> {
         if self.markers.is_full_with(batch.len()) {
             return Err(self.trouble(full().words));
         }
-        let plans = self.plan(&batch)?;
-        let changes = plans.iter().any(|plan| !matches!(plan, Plan::Keep(_)));
-        if let Some(producer) = self.producer.filter(|_| changes) {
-            self.transact(producer, &batch, &plans)?;
+        if let Sent::Done = self.deliver(&batch)? {
+            return Ok(());
         }
-        self.count(&batch, &plans);
+        for pending in &batch {
+            // Planned anew: what was a copy of one that is refused is none of one that was sent.
+            if let Sent::Refused { why } = self.deliver(std::slice::from_ref(pending))? {
+                self.report.topic_refuses(&pending.letter, why);
+            }
+        }
         Ok(())
+    }
+
+    /// Sends these back, as a whole or not at all.
+    fn deliver(&mut self, batch: &[Pending]) -> Result<Sent, Trouble> {
+        let plans = self.plan(batch)?;
+        let changes = plans.iter().any(|plan| !matches!(plan, Plan::Keep(_)));
+        if let Some(producer) = self.producer.filter(|_| changes)
+            && let Sent::Refused { why } = self.transact(producer, batch, &plans)?
+        {
+            return Ok(Sent::Refused { why });
+        }
+        self.count(batch, &plans);
+        Ok(Sent::Done)
     }
 
     fn plan(&self, batch: &[Pending]) -> Result<Vec<Plan>, Trouble> {
         let ids: Vec<IdHash> = batch.iter().filter_map(|pending| pending.id).collect();
-        let look = || ids.iter().map(|id| ClaimCommand::Look { id: *id }).collect();
-        let replies = self.runtime.block_on(patiently(async || self.claims.batch(look()).await));
-        let mut replies = replies.map_err(|error| self.redis(&error))?.replies.into_iter();
+        let seen = self.runtime.block_on(patiently(async || self.claims.inspect(&ids).await));
+        let mut seen = seen.map_err(|error| self.redis(&error))?.into_iter();
         let mut sent = HashSet::new();
         let plan = |pending: &Pending| {
-            let stored = match pending.id.and_then(|_| replies.next()) {
-                Some(ClaimReply::Was(stored)) => stored,
-                _ => Stored::Nothing,
-            };
+            let nothing = Sighting { held: Held::Nothing, session_lives: None, keeps: None };
+            let seen = pending.id.and_then(|_| seen.next()).unwrap_or(nothing);
             let source = pending.marker.record;
             if self.markers.has_record(source) || sent.contains(&source) {
                 return Plan::Settle(Kept::Copy);
             }
-            match fate(stored, pending.digest) {
-                Fate::Send => {
+            match fate(&seen, pending.digest) {
+                Fate::Send { dead_at } => {
                     sent.insert(source);
-                    Plan::Send
+                    Plan::Send { source: dead_at.unwrap_or((pending.letter.partition, pending.letter.offset)) }
                 }
                 Fate::DoneSince => Plan::Settle(Kept::DoneSince),
                 Fate::InProgress => Plan::Keep(Kept::InProgress),
@@ -189,14 +211,24 @@ impl Post<'_> {
     }
 
     /// One transaction: all of it, or nothing.
-    fn transact(&self, producer: &Transactions, batch: &[Pending], plans: &[Plan]) -> Result<(), Trouble> {
-        let sent = self.produce(producer, batch, plans).and_then(|()| producer.flush());
-        sent.and_then(|()| producer.commit(COMMIT_PATIENCE)).map_err(|error| {
-            if !matches!(error, TransactionError::Unknown(_)) {
-                producer.abort();
-            }
-            self.kafka(&error)
-        })
+    fn transact(&self, producer: &Transactions, batch: &[Pending], plans: &[Plan]) -> Result<Sent, Trouble> {
+        let attempt = || {
+            let sent = self.produce(producer, batch, plans).and_then(|()| producer.flush());
+            sent.and_then(|()| producer.commit(COMMIT_PATIENCE)).inspect_err(|error| {
+                if !matches!(error, TransactionError::Unknown(_)) {
+                    producer.abort();
+                }
+            })
+        };
+        let done = match attempt() {
+            Err(TransactionError::Hole(_)) => attempt(), // behind one that was refused
+            done => done,
+        };
+        match done {
+            Ok(()) => Ok(Sent::Done),
+            Err(TransactionError::Record { topic, why }) if topic != self.topic => Ok(Sent::Refused { why }),
+            Err(error) => Err(self.kafka(&error)), // also where the dead-letter topic does not take a marker
+        }
     }
 
     fn produce(&self, producer: &Transactions, batch: &[Pending], plans: &[Plan]) -> Result<(), TransactionError> {
@@ -207,8 +239,9 @@ impl Post<'_> {
             if matches!(plan, Plan::Keep(_)) {
                 continue;
             }
-            if matches!(plan, Plan::Send) {
-                let said = letter.sent_back(self.namespace);
+            if let Plan::Send { source } = *plan {
+                let (attempts, in_doubt) = self.doubts.of(letter);
+                let said = SentBack { source, attempts, in_doubt }.headers(self.namespace);
                 let said = said.iter().map(|(name, value)| (*name, Some(value.as_bytes())));
                 let own = letter.headers(record);
                 let headers = own.map(|(name, value)| (std::str::from_utf8(name).unwrap_or(""), value)).chain(said);
@@ -238,7 +271,7 @@ impl Post<'_> {
     fn count(&mut self, batch: &[Pending], plans: &[Plan]) {
         for (pending, plan) in batch.iter().zip(plans) {
             match plan {
-                Plan::Send => self.report.sent(&pending.letter),
+                Plan::Send { .. } => self.report.sent(&pending.letter),
                 Plan::Settle(kept) | Plan::Keep(kept) => self.report.keep(*kept),
             }
             if !matches!(plan, Plan::Keep(_)) {

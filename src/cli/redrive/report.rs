@@ -55,6 +55,10 @@ pub(super) struct Report {
     pub value_elsewhere: u64,
     /// Where, the first ones.
     pub value_elsewhere_at: Vec<PlaceLine>,
+    /// Letters that their source topic does not take.
+    pub topic_refuses: u64,
+    /// Where they come from and why, the first ones.
+    pub topic_refuses_at: Vec<PlaceLine>,
     /// Letters that the filters left out.
     pub not_asked: u64,
     /// Letters of topics that were not asked for.
@@ -84,6 +88,15 @@ pub(super) struct PlaceLine {
     pub topic: String,
     pub partition: i32,
     pub offset: i64,
+    /// Kafka's words, where it said any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl PlaceLine {
+    fn of(letter: &Letter, why: Option<String>) -> Self {
+        Self { topic: letter.topic.clone(), partition: letter.partition, offset: letter.offset.0, why }
+    }
 }
 
 impl Report {
@@ -103,6 +116,8 @@ impl Report {
             foreign: 0,
             value_elsewhere: 0,
             value_elsewhere_at: Vec::new(),
+            topic_refuses: 0,
+            topic_refuses_at: Vec::new(),
             not_asked: 0,
             other_topic: 0,
             other_namespace: 0,
@@ -139,8 +154,15 @@ impl Report {
     pub(super) fn value_elsewhere(&mut self, letter: &Letter) {
         self.value_elsewhere += 1;
         if self.value_elsewhere_at.len() < MOST_LISTED {
-            let (topic, partition, offset) = (letter.topic.clone(), letter.partition, letter.offset.0);
-            self.value_elsewhere_at.push(PlaceLine { topic, partition, offset });
+            self.value_elsewhere_at.push(PlaceLine::of(letter, None));
+        }
+    }
+
+    /// One's source topic does not take it.
+    pub(super) fn topic_refuses(&mut self, letter: &Letter, why: String) {
+        self.topic_refuses += 1;
+        if self.topic_refuses_at.len() < MOST_LISTED {
+            self.topic_refuses_at.push(PlaceLine::of(letter, Some(why)));
         }
     }
 
@@ -180,8 +202,11 @@ impl Report {
         for (number, words) in self.remarks() {
             let _ = writeln!(page, "{} {words}", letters(number));
         }
-        for place in &self.value_elsewhere_at {
-            let _ = writeln!(page, "  topic {}, partition {}, offset {}", place.topic, place.partition, place.offset);
+        list(&mut page, &self.value_elsewhere_at);
+        if self.topic_refuses > 0 {
+            let words = "not sent back: the source topic does not take the record that stood at";
+            let _ = writeln!(page, "{} {words}", letters(self.topic_refuses));
+            list(&mut page, &self.topic_refuses_at);
         }
         let _ = writeln!(page, "{}", self.verdict());
         page
@@ -211,6 +236,13 @@ impl Report {
         };
         let end = if self.complete { "." } else { "; then it ended before its end." };
         format!("{sent}{end} ({:.1} s)", self.seconds)
+    }
+}
+
+fn list(page: &mut String, places: &[PlaceLine]) {
+    for place in places {
+        let why = place.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let _ = writeln!(page, "  topic {}, partition {}, offset {}{why}", place.topic, place.partition, place.offset);
     }
 }
 

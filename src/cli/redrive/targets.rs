@@ -13,6 +13,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Kafka's own, where a topic's retention may not be read: 7 days.
 const RETENTION: i64 = 7 * 86_400_000;
 
+/// How far ahead of the broker's clock a timestamp may be by default (Kafka 4: `message.timestamp.after.max.ms`).
+const MOST_AHEAD: i64 = 3_600_000;
+
 /// The topics that letters go back to.
 pub(super) struct Targets(BTreeMap<String, TopicFacts>);
 
@@ -58,11 +61,11 @@ impl Targets {
     }
 
     /// The record's own timestamp, unless the topic's retention might take the record before anybody reads it: it goes
-    /// by timestamps, and a record is safe for half of what is left at least.
+    /// by timestamps, and a record is safe for half of what is left at least. One of the future the topic might refuse.
     pub(super) fn timestamp(&self, topic: &str, own: i64, now: UnixMillis) -> Option<i64> {
         let retention = self.0.get(topic).and_then(|facts| facts.retention_ms).unwrap_or(RETENTION);
         let age = i64::try_from(now.0).unwrap_or(i64::MAX).saturating_sub(own);
-        (own >= 0 && (retention < 0 || age < retention / 2)).then_some(own)
+        (own >= 0 && age >= -MOST_AHEAD && (retention < 0 || age < retention / 2)).then_some(own)
     }
 }
 
@@ -108,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timestamp_that_retention_might_take_for_too_old_becomes_that_of_now() {
+    fn a_timestamp_too_old_for_the_retention_or_of_the_future_becomes_that_of_now() {
         let now = UnixMillis(1_000_000_000_000);
         for (retention, age, kept) in [
             (Some(1_000), 499, true),
@@ -116,6 +119,9 @@ mod tests {
             (Some(-1), i64::from(i32::MAX), true),
             (None, RETENTION / 2 - 1, true),
             (None, RETENTION / 2, false),
+            (None, -MOST_AHEAD, true),
+            (None, -MOST_AHEAD - 1, false),
+            (Some(-1), -MOST_AHEAD - 1, false),
         ] {
             let own = 1_000_000_000_000 - age;
             assert_eq!(targets(retention).timestamp("orders", own, now), kept.then_some(own), "{retention:?} {age}");

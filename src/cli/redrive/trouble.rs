@@ -36,7 +36,10 @@ impl Trouble {
                 "{error}; it needs Write and Describe on the transactional ID {id}, and Write on the dead-letter topic \
                  {topic} and on the source topics"
             ),
-            TransactionError::Unknown(_) | TransactionError::Failed(_) => format!("{error}; {again}"),
+            TransactionError::Record { .. } => format!("{error}; check the settings of that topic, then {again}"),
+            TransactionError::Hole(_) | TransactionError::Unknown(_) | TransactionError::Failed(_) => {
+                format!("{error}; {again}")
+            }
         };
         Self { half_way: true, words }
     }

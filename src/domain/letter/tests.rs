@@ -90,6 +90,9 @@ fn copies_of_a_letter_have_one_record_and_other_letters_another() {
     for name in [SOURCE_TOPIC, SOURCE_PARTITION, SOURCE_OFFSET, MESSAGE_ID, NAMESPACE] {
         assert_ne!(input(&SAID), with(name, "4"), "{name}");
     }
+    let letter = |value| Letter::read(&record(&[], &SAID, value)).expect("a letter");
+    assert_eq!(letter(b"v").source_input(), letter(b"").source_input(), "also where nobody has read the value");
+    assert_ne!(letter(b"v").record_input(digest), letter(b"v").record_input(Digest([2; 16])));
 }
 
 #[test]
@@ -109,7 +112,8 @@ fn a_letter_says_whether_it_is_in_doubt_and_one_that_does_not_say_may_be() {
 #[test]
 fn what_is_said_on_a_record_that_is_sent_back_is_read_by_its_own_namespace_only() {
     let letter = Letter::read(&record(&[("h", "1")], &SAID, b"v")).expect("a letter");
-    let said = letter.sent_back("billing");
+    let source = (letter.partition, letter.offset);
+    let said = SentBack { source, attempts: letter.attempts, in_doubt: letter.in_doubt }.headers("billing");
     let said: Vec<(&str, &str)> = said.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let back = record(&[("h", "1")], &said, b"v");
     let expected = SentBack { source: (3, Offset(42)), attempts: 2, in_doubt: false };
@@ -139,7 +143,7 @@ fn numbers_beyond_all_measure_leave_room_to_go_on_counting() {
     let said = SAID.map(|(name, old)| (name, if name == ATTEMPTS { "4294967295" } else { old }));
     let letter = Letter::read(&record(&[], &said, b"v")).expect("a letter");
     assert_eq!(letter.attempts, MOST_ATTEMPTS);
-    let said = letter.sent_back("billing");
+    let said = SentBack { source: (3, Offset(42)), attempts: letter.attempts, in_doubt: false }.headers("billing");
     let said: Vec<(&str, &str)> = said.iter().map(|(name, value)| (*name, value.as_str())).collect();
     assert_eq!(SentBack::read(&record(&[], &said, b"v"), "billing").map(|back| back.attempts), Some(MOST_ATTEMPTS));
 }

@@ -48,8 +48,7 @@ fn slot(life: Life, hold: Hold, scene: &Scene) -> (Life, Effects) {
     if hold.in_doubt {
         match scene.rules.in_doubt {
             InDoubt::Repeat => {}
-            InDoubt::DeadLetter if life.doubt_known => {}
-            InDoubt::Lookup if life.renamed => {}
+            rule if life.is_repeated(rule) => {}
             InDoubt::DeadLetter => return dead_letter(life, DeadLetterReason::InDoubt, Some(hold), scene),
             InDoubt::Lookup if scene.now.wall < hold.surely_over() => {
                 // Looked at again in between: another host's clock may be far ahead of ours.
@@ -104,7 +103,7 @@ fn answered(life: Life, hold: Hold, judgement: Judgement, scene: &Scene) -> (Lif
         Verdict::Accepted => mark_done(life, hold),
         Verdict::Refused => dead_letter(life, DeadLetterReason::Refused, Some(hold), scene),
         Verdict::Failed => spend_retry(life, hold, scene),
-        Verdict::Unknown => spend_retry(Life { doubt_known: false, ..life }, in_doubt(hold), scene),
+        Verdict::Unknown => spend_retry(life.with_new_doubt(), in_doubt(hold), scene),
         Verdict::Overloaded => wait(life, hold, judgement.retry_after, scene),
         Verdict::Unavailable => ready(life, Hold { sent: false, ..hold }),
     }

@@ -144,7 +144,7 @@ fn take_over(life: Life, found: ClaimValue, spent: Spent, in_doubt: bool, scene:
     if found.digest() != life.digest && scene.rules.id_reuse == IdReuse::DeadLetter {
         return dead_letter(life, DeadLetterReason::IdReuse, None, scene);
     }
-    let life = Life { doubt_known: life.doubt_known && is_known_doubt(&life, &found), ..life };
+    let life = if is_known_doubt(&life, &found) { life } else { life.with_new_doubt() };
     let fresh = matches!(found, ClaimValue::Dead { .. });
     let hold = Hold { fresh, ..claim(&life, spent, in_doubt || life.carried.in_doubt, scene) };
     let value = hold.value(&life);
@@ -155,7 +155,7 @@ fn take_over(life: Life, found: ClaimValue, spent: Spent, in_doubt: bool, scene:
 fn is_known_doubt(life: &Life, found: &ClaimValue) -> bool {
     match found {
         ClaimValue::Dead { .. } => true,
-        ClaimValue::Released { spent, .. } => life.letter.is_some_and(|letter| spent.attempt <= letter.attempts),
+        ClaimValue::Released { spent, .. } => life.back.is_some_and(|back| spent.attempt <= back.letter.attempts),
         ClaimValue::Claimed { .. } | ClaimValue::Done { .. } => false,
     }
 }

@@ -45,8 +45,7 @@ fn cut_off(life: Life) -> (Life, Effects) {
 
 /// The session that our claims name may be over. Start again, and remember what was spent and what is in doubt.
 fn fenced(life: Life) -> (Life, Effects) {
-    let doubt_known = life.doubt_known && !life.is_sending();
-    let life = Life { doubt_known, ..life };
+    let life = if life.is_sending() { life.with_new_doubt() } else { life };
     let hold = match life.state {
         State::Sending { hold } => in_doubt(hold),
         State::Claimed { hold } | State::BackingOff { hold } | State::LookingUp { hold } => hold,

@@ -87,11 +87,7 @@ pub struct Life {
     /// It has waited for another record with the same ID.
     pub waited: bool,
     /// It was given up before, and sent back from the dead-letter topic.
-    letter: Option<SentBack>,
-    /// Whoever sent it back knew of its doubt, and there is no other one since: it is not given up again for that.
-    doubt_known: bool,
-    /// It has another ID than its letter, which was in doubt: by this one the app does not know what it did by that.
-    renamed: bool,
+    back: Option<Back>,
     position: Position,
     digest: Digest,
     carried: Carried,
@@ -104,6 +100,17 @@ pub struct Life {
 struct Carried {
     spent: Spent,
     in_doubt: bool,
+}
+
+/// A record that was sent back from the dead-letter topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Back {
+    /// What it says of the letter that it was.
+    letter: SentBack,
+    /// Whoever sent it back knew of its doubt, and there is no other one since: it is not given up again for that.
+    doubt_known: bool,
+    /// It has another ID than its letter, which was in doubt: by this one the app does not know what it did by that.
+    renamed: bool,
 }
 
 /// A claim that is ours, as it stands in the store, and what has happened under it since.
@@ -374,18 +381,7 @@ impl Life {
     /// A record that has just been taken in. `in_doubt`: the store may have forgotten that it was handled.
     pub fn new(position: Position, digest: Digest, in_doubt: bool) -> Self {
         let carried = Carried { in_doubt, ..Carried::default() };
-        Self {
-            state: State::Waiting,
-            leaving: false,
-            waited: false,
-            letter: None,
-            doubt_known: false,
-            renamed: false,
-            position,
-            digest,
-            carried,
-            waits: 0,
-        }
+        Self { state: State::Waiting, leaving: false, waited: false, back: None, position, digest, carried, waits: 0 }
     }
 
     /// The same, sent back from the dead-letter topic: it goes on counting where its letter stopped. `position_made`: its
@@ -395,13 +391,29 @@ impl Life {
         let spent = Spent { attempt: letter.attempts, ..self.carried.spent };
         let doubt_known = letter.in_doubt && !self.carried.in_doubt;
         let carried = Carried { spent, in_doubt: self.carried.in_doubt || letter.in_doubt };
-        Self { letter: Some(letter), doubt_known, renamed: position_made && letter.in_doubt, carried, ..self }
+        let back = Some(Back { letter, doubt_known, renamed: position_made && letter.in_doubt });
+        Self { back, carried, ..self }
+    }
+
+    /// There is a doubt that nobody knew of who sent it back.
+    fn with_new_doubt(self) -> Self {
+        Self { back: self.back.map(|back| Back { doubt_known: false, ..back }), ..self }
+    }
+
+    /// Whether it is repeated as it is, because of whoever sent it back: what the rules say of doubt has been done, or
+    /// cannot be.
+    fn is_repeated(&self, rule: InDoubt) -> bool {
+        self.back.is_some_and(|back| match rule {
+            InDoubt::Repeat => true,
+            InDoubt::Lookup => back.renamed,
+            InDoubt::DeadLetter => back.doubt_known,
+        })
     }
 
     /// Whether a mark at that position is the one of the letter that it was.
     fn was_letter_of(&self, position: Position) -> bool {
         let at = (position.partition, position.offset);
-        at != (self.position.partition, self.position.offset) && self.letter.is_some_and(|letter| letter.source == at)
+        at != (self.position.partition, self.position.offset) && self.back.is_some_and(|back| back.letter.source == at)
     }
 
     /// The store may have forgotten that it was handled: neither a claim that is won as new nor one that was just won
@@ -409,7 +421,7 @@ impl Life {
     /// next request or a letter, says what is known now.
     pub fn doubt(&mut self) {
         self.carried.in_doubt = true;
-        self.doubt_known = false;
+        *self = self.with_new_doubt();
         let hold = match &mut self.state {
             State::Claimed { hold } | State::TakingOver { hold } | State::Renewing { hold } => hold,
             State::Sending { hold } | State::BackingOff { hold } => hold,

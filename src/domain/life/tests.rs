@@ -610,8 +610,8 @@ fn what_is_sent_back_goes_on_counting_where_its_letter_stopped() {
         }
         let position = ELSEWHERE;
         let other = ClaimValue::Dead { attempt: 3, in_doubt, position, digest: ANOTHER_PAYLOAD };
-        let reused = asks().on(found(other)).effect();
-        assert!(matches!(reused, Effect::DeadLetter { reason: DeadLetterReason::IdReuse, .. }));
+        let effect = asks().on(found(other)).effect();
+        assert!(matches!(effect, Effect::DeadLetter { reason: DeadLetterReason::IdReuse, .. }));
     }
 }
 

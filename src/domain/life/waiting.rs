@@ -31,7 +31,7 @@ impl Life {
             State::Claimed { hold } | State::Renewing { hold } | State::Sending { hold } => (hold, self.waits > 0),
             _ => return self.spent(),
         };
-        let asked_about = rule == InDoubt::Lookup && hold.in_doubt && !self.renamed;
+        let asked_about = rule == InDoubt::Lookup && hold.in_doubt && !self.is_repeated(rule);
         match self.waits {
             _ if asked_about && asks && !self.is_sending() => Some(Wait::Lookup),
             0 => self.spent(),
