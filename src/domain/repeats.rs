@@ -63,6 +63,7 @@ mod tests {
             assert_eq!(repeats.may_say(("x", what), at(second)), said, "{what} at {second}");
         }
     }
+
     #[test]
     fn what_was_left_out_and_is_still_so_is_said_when_it_may_be() {
         let mut repeats = Repeats::default();
