@@ -58,8 +58,7 @@ impl Identifier {
 
 /// What Redis knows a message ID by.
 pub fn id_hash(namespace: &str, topic: &str, id: &identity::MessageId) -> IdHash {
-    let hash = blake3::hash(&identity::hash_input(namespace, topic, id));
-    IdHash(first_half(&hash))
+    IdHash(hash_128(&identity::hash_input(namespace, topic, id)))
 }
 
 /// The digest of a record's key and value; headers are left out, traces differ.
@@ -69,6 +68,11 @@ pub fn digest(record: &Record) -> Digest {
         hasher.update(part);
     });
     Digest(first_half(&hasher.finalize()))
+}
+
+/// 128 bits of a hash.
+pub fn hash_128(input: &[u8]) -> [u8; 16] {
+    first_half(&blake3::hash(input))
 }
 
 fn first_half(hash: &blake3::Hash) -> [u8; 16] {

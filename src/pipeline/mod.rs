@@ -42,7 +42,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 pub use clock::Clock;
-pub use identify::{Fits, Identifier, digest, id_hash, json_at};
+pub use identify::{Fits, Identifier, digest, hash_128, id_hash, json_at};
 pub use limits::Limits;
 
 use crate::domain::concurrency::Limiter;

@@ -131,9 +131,7 @@ fn a_record_whose_claim_another_session_holds_is_named_at_the_bound() {
 fn a_record_that_waits_for_another_one_with_its_id_is_named_at_the_bound() {
     on_paused_time(async {
         let stage = Stage::set(Plan { topics: vec![("orders", 2)], ..narrow() });
-        stage.produce_one(STUBBORN, 0);
-        stage.until("a request", |stage| stage.acts().0 > 0).await;
-        stage.produce_one(STUBBORN, 1);
+        stage.produce_twins().await;
         for number in 0..2 * BOUND {
             stage.produce_one(&format!("m{number}"), 1);
         }

@@ -90,6 +90,13 @@ impl Stage {
         );
     }
 
+    /// One message in two partitions of this process: the first one is tried for ever, the other one waits for its end.
+    pub async fn produce_twins(&self) {
+        self.produce_one(STUBBORN, 0);
+        self.until("a request", |stage| stage.acts().0 > 0).await;
+        self.produce_one(STUBBORN, 1);
+    }
+
     pub fn app_is_down(&self, down: bool) {
         let until = if down { Instant::now() + LONG * 100 } else { Instant::now() };
         self.world.weather().app_down_until.insert(self.started, until);
@@ -381,9 +388,7 @@ fn stands_still(max_open: usize) {
 fn a_record_that_waits_for_a_twin_that_is_tried_for_ever_is_no_standstill() {
     on_paused_time(async {
         let stage = Stage::set(Plan { topics: vec![("orders", 2)], ..quiet() });
-        stage.produce_one(STUBBORN, 0);
-        stage.until("a request", |stage| stage.acts().0 > 0).await;
-        stage.produce_one(STUBBORN, 1);
+        stage.produce_twins().await;
         stage.until("an intake", |stage| stage.open() == 2).await;
         sleep(LONG * 60).await; // three times what a watchdog waits for
         assert!(!stage.sidecar.task.is_finished(), "it has ended");

@@ -16,6 +16,7 @@ use crate::domain::letter as names;
 use crate::domain::time::UnixMillis;
 use crate::domain::verdict::Delivery;
 use crate::ports::{DeadLetter, DeadLetters};
+use crate::telemetry::rfc3339;
 
 /// The largest record that is sent whole: a broker closes the connection on a request above its
 /// `socket.request.max.bytes` (100 MiB unless set) and says nothing, so that one would be tried for ever.
@@ -197,21 +198,6 @@ fn join(detail: &str, more: &str) -> String {
     if detail.is_empty() { more.to_owned() } else { format!("{detail}; {more}") }
 }
 
-/// A time as RFC 3339 in UTC, with milliseconds. Days to date after Howard Hinnant's `civil_from_days`.
-fn rfc3339(at: UnixMillis) -> String {
-    let (days, millis) = (at.0 / 86_400_000, at.0 % 86_400_000);
-    let shifted = days + 719_468; // days since 0000-03-01
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * of_year + 2) / 153; // from March
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hour, minute, second) = (millis / 3_600_000, millis / 60_000 % 60, millis / 1_000 % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", millis % 1_000)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,18 +246,5 @@ mod tests {
         let old = "422; timestamp 1970-01-01T00:00:00.005Z refused by the dead-letter topic, replaced by that of now";
         assert_eq!(with(true, false), old);
         assert_eq!(with(false, false), format!("{old}; {}", names::VALUE_LEFT));
-    }
-
-    #[test]
-    fn times_are_written_as_rfc_3339() {
-        let table = [
-            (0, "1970-01-01T00:00:00.000Z"),
-            (1_709_164_799_999, "2024-02-28T23:59:59.999Z"),
-            (1_709_251_200_000, "2024-03-01T00:00:00.000Z"),
-            (32_503_680_000_000, "3000-01-01T00:00:00.000Z"),
-        ];
-        for (millis, text) in table {
-            assert_eq!(rfc3339(UnixMillis(millis)), text);
-        }
     }
 }

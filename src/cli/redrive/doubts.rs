@@ -4,6 +4,7 @@ use std::collections::hash_map::Entry;
 
 use crate::domain::hashed::ByHash;
 use crate::domain::letter::Letter;
+use crate::pipeline::hash_128;
 
 /// Records that are remembered, some 40 bytes each. Beyond it every letter counts as in doubt.
 const MOST_DOUBTS: usize = 1_000_000;
@@ -46,14 +47,7 @@ impl Doubts {
 }
 
 fn record(letter: &Letter) -> [u8; 16] {
-    hash(&letter.source_input())
-}
-
-/// 128 bits of a hash.
-pub(super) fn hash(input: &[u8]) -> [u8; 16] {
-    let mut half = [0; 16];
-    half.copy_from_slice(&blake3::hash(input).as_bytes()[..16]);
-    half
+    hash_128(&letter.source_input())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::super::progress::{Progress, rate};
-use super::doubts::{Doubts, hash};
+use super::doubts::Doubts;
 use super::markers::{Markers, full};
 use super::report::{Kept, Report};
 use super::selection::Selection;
@@ -19,7 +19,7 @@ use crate::domain::inspection::{Held, Sighting};
 use crate::domain::letter::{Letter, Marker, SentBack};
 use crate::domain::record::{Offset, Record};
 use crate::domain::redrive::{Fate, fate};
-use crate::pipeline::{Clock, digest, id_hash};
+use crate::pipeline::{Clock, digest, hash_128, id_hash};
 use crate::ports::StoreError;
 use crate::telemetry::rfc3339;
 
@@ -145,7 +145,7 @@ impl Post<'_> {
         let digest = digest(&record);
         let id = letter.id.as_ref().map(|id| id_hash(self.namespace, &letter.topic, id));
         let position = record.position();
-        let source = hash(&letter.record_input(digest));
+        let source = hash_128(&letter.record_input(digest));
         let marker = Marker { partition: position.partition, offset: position.offset, record: source };
         Pending { record, letter, digest, id, marker }
     }
